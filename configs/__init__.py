@@ -1,0 +1,1 @@
+"""Shipped configs and bundles: data only, found through importlib.resources."""

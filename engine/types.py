@@ -1,0 +1,249 @@
+"""What flows: chunks in, windows through, predictions out. Frozen, plain, time first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Array",
+    "Chunk",
+    "Event",
+    "Health",
+    "Marker",
+    "Message",
+    "Notes",
+    "Prediction",
+    "Runtime",
+    "Schema",
+    "Sink",
+    "Source",
+    "Step",
+    "StreamInfo",
+    "Window",
+]
+
+Array: TypeAlias = NDArray[Any]
+Notes: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What a source declares about its stream before the first item.
+
+    `rate_hz` is None for an irregular stream (markers, cameras). `shape` is that of one item,
+    `(channels,)` for signals. `kind` is one of eeg, physio, voice, face, marker.
+    """
+
+    name: str
+    kind: str
+    rate_hz: float | None
+    channels: tuple[str, ...]
+    unit: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive items of one stream.
+
+    `data` is (time, *shape); item j of it has the index `first_index + j` within `segment`. The
+    source counts every item its device made, so an index that jumps is a gap of known length.
+    `stamps` are ((index, time_s), ...): what the device's clock said for some of these indices,
+    in seconds of the engine's clock, ascending in index. Re-cutting a stream moves stamps along
+    with their items. `truth` holds ((index, label), ...): from that item on the true label, for
+    recordings and simulations that know it.
+    """
+
+    stream: str
+    segment: int
+    first_index: int
+    stamps: tuple[tuple[int, float], ...]
+    data: Array
+    truth: tuple[tuple[int, str | None], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def cut(self, at: int) -> tuple[Chunk, Chunk]:
+        """The same items as two chunks, the first with `at` of them (0 < at < len)."""
+        edge = self.first_index + at
+        return (
+            Chunk(
+                self.stream,
+                self.segment,
+                self.first_index,
+                tuple(s for s in self.stamps if s[0] < edge),
+                self.data[:at],
+                tuple(s for s in self.truth if s[0] < edge),
+            ),
+            Chunk(
+                self.stream,
+                self.segment,
+                edge,
+                tuple(s for s in self.stamps if s[0] >= edge),
+                self.data[at:],
+                tuple(s for s in self.truth if s[0] >= edge),
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The last `window_s` of one stream at a tick, after its steps.
+
+    `data` (time, *item) and `valid` (time,) are read-only views into the lane's ring: copy them
+    to keep them. A partly filled window has its items first and invalid zeros behind. `first`
+    and `last` are the indices, inclusive, of the source items it spans.
+    """
+
+    stream: str
+    segment: int
+    first: int
+    last: int
+    data: Array
+    valid: Array
+
+    @property
+    def filled(self) -> float:
+        """The valid share, 0 to 1."""
+        return float(np.count_nonzero(self.valid)) / len(self.valid)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One message of kind `prediction`; every message carries the fields of its wire map."""
+
+    kind: ClassVar[str] = "prediction"
+    run: str
+    session: str
+    seq: int
+    tick: int
+    t: float
+    t_wall: float | None
+    label: str | None
+    probabilities: dict[str, float] | None
+    confidence: float | None
+    dimensions: dict[str, float] | None
+    modalities: dict[str, dict[str, Any]]
+    missing: list[str]
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    truth: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something changed; `code` is one of the closed list of the wire."""
+
+    kind: ClassVar[str] = "event"
+    run: str
+    session: str
+    seq: int
+    t: float
+    t_wall: float | None
+    code: str
+    stream: str | None
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A marker came in, from a stream or through the control socket (`stream` "control")."""
+
+    kind: ClassVar[str] = "marker"
+    run: str
+    session: str
+    seq: int
+    t: float
+    t_wall: float | None
+    stream: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The account, the lags and the latencies of a session, every second."""
+
+    kind: ClassVar[str] = "health"
+    run: str
+    session: str
+    seq: int
+    t: float
+    t_wall: float | None
+    ready: bool
+    degraded: list[str]
+    counters: dict[str, dict[str, dict[str, Any]]]
+    lag_s: dict[str, float]
+    latency_ms: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a session is made of; sent to whoever subscribes, and on every change."""
+
+    kind: ClassVar[str] = "schema"
+    run: str
+    engine: str
+    session: str
+    streams: dict[str, dict[str, Any]]
+    bundles: dict[str, dict[str, Any]]
+    fusion: str
+    smoothing: str
+    hop_s: float
+    started_wall: float | None
+
+
+Message: TypeAlias = Prediction | Event | Marker | Health | Schema
+
+
+class Source(Protocol):
+    """One device, read by one thread. A context manager; `info` is known once it is entered."""
+
+    info: StreamInfo
+
+    def __enter__(self) -> Source: ...
+    def __exit__(self, *exc: object) -> None: ...
+    def read(self, timeout_s: float) -> Chunk | None:
+        """The next chunk, or None if none came within `timeout_s`.
+
+        Raises EndOfStream when there will be no more, SourceLost when the device went away (a
+        later `read` may succeed again, with a new segment).
+        """
+        ...
+
+
+class Step(Protocol):
+    """A causal transformation whose output bits do not depend on how its input is cut."""
+
+    info: StreamInfo  # what comes out: rate, channels, unit, item shape
+    ratio: Fraction  # output rate / input rate
+    delay_s: float  # group delay at the pass band's centre
+
+    def reset(self) -> None:
+        """Forget the past: a new segment begins."""
+        ...
+
+    def __call__(self, x: Array, valid: Array) -> tuple[Array, Array, Notes]:
+        """(time, *item), (time,) -> (time', *item'), (time',), notes. `time` may be 0."""
+        ...
+
+
+class Runtime(Protocol):
+    """Runs a bundle's graph."""
+
+    def run(self, inputs: Mapping[str, Array], valid: Mapping[str, Array]) -> Array:
+        """(batch, time, *item) and (batch, time) per input -> (batch, labels) probabilities."""
+        ...
+
+
+class Sink(Protocol):
+    """Where messages end: a terminal, a file, another protocol."""
+
+    def write(self, message: Message) -> None: ...
+
+    def close(self) -> None: ...
