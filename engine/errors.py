@@ -8,6 +8,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "EndOfStream",
+    "InferenceError",
     "ResourceError",
     "SourceLost",
     "UserError",
@@ -43,6 +44,10 @@ class ResourceError(VagusError):
     """A device, port or lock is missing or busy."""
 
     exit_code = 3
+
+
+class InferenceError(VagusError):
+    """A graph failed, or gave something that is no probability."""
 
 
 class AccountError(VagusError):

@@ -47,6 +47,19 @@ class StreamInfo:
     unit: str
     shape: tuple[int, ...]
 
+    def describe(self) -> dict[str, Any]:
+        """The stream as the schema message names it."""
+        names = ("kind", "rate_hz", "unit")
+        return {"channels": list(self.channels)} | {name: getattr(self, name) for name in names}
+
+    def difference(self, now: StreamInfo) -> str:
+        """What `now` declares otherwise; empty if nothing (the name does not count)."""
+        return "; ".join(
+            f"{name} was {getattr(self, name)}, now {getattr(now, name)}"
+            for name in ("kind", "rate_hz", "channels", "unit", "shape")
+            if getattr(self, name) != getattr(now, name)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -98,8 +111,8 @@ class Window:
     """The last `window_s` of one stream at a tick, after its steps.
 
     `data` (time, *item) and `valid` (time,) are read-only views into the lane's ring: copy them
-    to keep them. A partly filled window has its items first and invalid zeros behind. `first`
-    and `last` are the indices, inclusive, of the source items it spans.
+    to keep them. A partly filled window has `n_items` items first and invalid zeros behind.
+    `first` and `last` are the indices, inclusive, of the source items it spans.
     """
 
     stream: str
@@ -108,11 +121,17 @@ class Window:
     last: int
     data: Array
     valid: Array
+    n_items: int
 
     @property
     def filled(self) -> float:
-        """The valid share, 0 to 1."""
-        return float(np.count_nonzero(self.valid)) / len(self.valid)
+        """The valid share of the whole window, 0 to 1."""
+        return int(np.count_nonzero(self.valid)) / len(self.valid)
+
+    @property
+    def quality(self) -> float:
+        """The valid share of the items at hand, 0 to 1."""
+        return int(np.count_nonzero(self.valid)) / self.n_items
 
 
 @dataclass(frozen=True, slots=True)

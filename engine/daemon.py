@@ -1,0 +1,233 @@
+"""The loop: inbox, clock and sockets on one side, the pure sessions on the other."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import zmq
+
+from engine.batcher import Batcher
+from engine.bundle import Bundle
+from engine.clock import Clock, MonotonicClock
+from engine.config import Config
+from engine.control import ControlSocket
+from engine.desk import Desk
+from engine.errors import AccountError, ConfigError
+from engine.inbox import Inbox
+from engine.log import LogWriter, expand_name
+from engine.outlet import Outlet
+from engine.plan import SessionPlan
+from engine.prepare import make_sinks, make_sources, plan
+from engine.publish import Publisher
+from engine.seat import Seat
+from engine.session import Session
+from engine.types import Message
+
+__all__ = ["Engine"]
+
+_HEALTH_S = 1.0
+
+
+class Engine:
+    """Runs sessions until they end or it is stopped; owns the sockets, the inbox, the batcher.
+
+    A context manager: entering binds the sockets and starts the sources of `configs`, leaving
+    drains, closes the recordings with their final account and frees the ports. With `until_done`
+    the loop ends when all sessions have ended.
+    """
+
+    def __init__(
+        self, configs: Iterable[Config], *, clock: Clock | None = None, until_done: bool = True
+    ) -> None:
+        self.configs = list(configs)
+        self.run_id = uuid.uuid4().hex[:12]
+        self.seats: dict[str, Seat] = {}
+        self._clock = clock or MonotonicClock()
+        self._until_done = until_done
+        self._stopping = threading.Event()
+        self._inbox = Inbox()
+        self._batcher = Batcher(self._infer_failed)
+        self._bundles: dict[str, Bundle] = {}
+        self._outlets: list[Outlet] = []
+        self._next_health_s = 0.0
+        self._context = zmq.Context()
+        self._desk = Desk(self)
+
+    def __enter__(self) -> Engine:
+        first = self.configs[0]
+        try:
+            self.publisher = Publisher(self._context, first.publish, clock=self._clock)
+            self.control = ControlSocket(self._context, first.control)
+            for config in self.configs:
+                self.join(config)
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._drain()
+        self._close()
+
+    def stop(self) -> None:
+        """Ask the loop to end; safe from any thread and from a signal handler."""
+        self._stopping.set()
+        self._inbox.wake()
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end the loop while this is entered."""
+        both = (signal.SIGINT, signal.SIGTERM)
+        before = {s: signal.signal(s, lambda *_: self.stop()) for s in both}
+        try:
+            yield
+        finally:
+            for s, handler in before.items():
+                signal.signal(s, handler)
+
+    def loop(self, duration_s: float | None = None) -> None:
+        """Run until stopped, done, or `duration_s` is over."""
+        poller = zmq.Poller()
+        poller.register(self.publisher.socket, zmq.POLLIN)
+        poller.register(self.control.socket, zmq.POLLIN)
+        poller.register(self._inbox.fileno(), zmq.POLLIN)
+        end_s = None if duration_s is None else self._clock.now() + duration_s
+        while not self._stopping.is_set():
+            now_s = self._clock.now()
+            if end_s is not None and now_s >= end_s:
+                return
+            if self._until_done and self.seats and self._all_done():
+                return
+            poller.poll(self._wait_ms(now_s, end_s))
+            self.turn()
+
+    def turn(self) -> None:
+        """One turn of the loop: what came in, what is due, what follows from it."""
+        self.publisher.serve()
+        self.control.serve(self._desk)
+        for item in self._inbox.take():
+            seat = self.seats.get(item.session)
+            if seat is not None:
+                seat.take(item)
+        now_s = self._clock.now()
+        for seat in self.seats.values():
+            seat.advance(now_s)
+        self._run_batch()
+        if now_s >= self._next_health_s:
+            self._next_health_s = now_s + _HEALTH_S
+            for seat in self.seats.values():
+                seat.health(now_s)
+                self._prove(seat)
+        for seat in self.seats.values():
+            if seat.failure is not None and self._until_done:
+                raise seat.failure
+
+    def join(self, config: Config) -> None:
+        """Seat a session: load its bundles, open its log, start its sources."""
+        if config.session in self.seats:
+            raise ConfigError(f"session '{config.session}' runs already; choose another name")
+        now_s, wall_s = self._clock.now(), time.time()
+        planned = plan(config, self.run_id, now_s, wall_s - now_s, self._load)
+        sources = make_sources(config, self._clock, now_s)
+        log = self._open_log(config, planned, wall_s)
+        seat = Seat(
+            config, planned, sources, self._inbox, self._batcher, self._clock, self._send, log
+        )
+        self.seats[config.session] = seat
+        for sink in make_sinks(config):
+            outlet = Outlet(sink)
+            outlet.start()
+            self._outlets.append(outlet)
+        seat.event("session.joined")
+        if log is not None:
+            seat.event("recording.started", path=str(log.path))
+        seat.start()
+
+    def leave(self, name: str) -> None:
+        """A session goes: its threads stop, what is under way counts as shutdown."""
+        seat = self.seats[name]
+        self._inbox.close(name)
+        seat.stop()
+        self._batcher.leave(seat.session)
+        seat.event("session.left")
+        seat.close()
+        del self.seats[name]
+
+    def _load(self, name: str) -> Bundle:
+        if name not in self._bundles:
+            self._bundles[name] = Bundle.load(name)
+        return self._bundles[name]
+
+    def _open_log(self, config: Config, planned: SessionPlan, wall_s: float) -> LogWriter | None:
+        if config.recording is None:
+            return None
+        path = expand_name(config.recording.path, config.session, wall_s)
+        bundles = {n: s.bundle.sha256 for n, s in planned.streams.items() if s.bundle}
+        header = {
+            "run": planned.run,
+            "session": planned.session,
+            "config": config.model_dump_json(exclude_none=True),
+            "origin_s": planned.origin_s,
+            "wall_offset_s": planned.wall_offset_s,
+            "bundles": bundles,
+        }
+        return LogWriter(path, header, raw=config.recording.raw, clock=self._clock)
+
+    def _all_done(self) -> bool:
+        return all(seat.session.done for seat in self.seats.values())
+
+    def _wait_ms(self, now_s: float, end_s: float | None) -> float:
+        """Until something is due, for the poller; items and messages wake it earlier."""
+        due = [self._next_health_s, *([end_s] if end_s is not None else [])]
+        due += [d for s in self.seats.values() if (d := s.session.deadline()) is not None]
+        return max(0.0, 1e3 * (min(due) - now_s)) + 0.1  # not just before it
+
+    def _run_batch(self) -> None:
+        if not len(self._batcher):
+            return
+        added_s = self._clock.now()
+        for session, prediction, arrived_s in self._batcher.run():
+            self.seats[session.plan.session].finish(prediction, arrived_s, added_s)
+
+    def _send(self, message: Message) -> None:
+        self.publisher.send(message)
+        for outlet in self._outlets:
+            outlet.put(message)
+
+    def _infer_failed(self, session: Session, modality: str, why: str) -> None:
+        self.seats[session.plan.session].command("fail", modality=modality, why=why)
+
+    def _prove(self, seat: Seat) -> None:
+        """The third law, every second; a broken one is our fault and is said aloud."""
+        try:
+            with self._inbox.frozen():
+                seat.session.account.check()
+        except AccountError as error:
+            print(f"vagus: session {seat.name}: account broken: {error}", file=sys.stderr)
+
+    def _drain(self) -> None:
+        """Stop the sources, finish what they handed over, say goodbye."""
+        for seat in self.seats.values():
+            seat.stop()
+        self.turn()
+        now_s = self._clock.now()
+        for seat in self.seats.values():
+            seat.event("shutdown")
+            seat.health(now_s)
+            self._prove(seat)
+            seat.close()
+
+    def _close(self) -> None:
+        self._inbox.shut()
+        for outlet in self._outlets:
+            outlet.close()
+        for name in ("publisher", "control"):
+            if hasattr(self, name):
+                getattr(self, name).close()
+        self._context.term()

@@ -1,0 +1,99 @@
+"""What the control socket may ask of a running engine, verb by verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from engine import __version__
+from engine.config import config_from, load_config
+from engine.control import ControlError
+from engine.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from engine.daemon import Engine
+    from engine.seat import Seat
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    """Answers checked requests; every verb is idempotent or says why it does nothing."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._verbs: dict[str, Callable[..., dict[str, Any]]] = {
+            "status": self._status,
+            "join": self._join,
+            "leave": self._leave,
+            "fetch": self._fetch,
+            "shutdown": self._shutdown,
+            "mark": self._mark,
+        }
+
+    def __call__(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Do what is asked; raises ControlError with one of the stable codes."""
+        if verb in ("pause", "resume", "mute", "unmute"):
+            return self._command(verb, args)
+        act = self._verbs.get(verb)
+        if act is None:
+            raise ControlError("refused", f"this engine cannot '{verb}' while it runs")
+        return act(**args)
+
+    def _seat(self, session: str | None) -> Seat:
+        seats = self._engine.seats
+        if session is None and len(seats) == 1:
+            return next(iter(seats.values()))
+        if session is None:
+            raise ControlError("bad_argument", f"which session? there are {', '.join(seats)}")
+        if session not in seats:
+            raise ControlError("not_found", f"no session '{session}'; there are {', '.join(seats)}")
+        return seats[session]
+
+    def _status(self) -> dict[str, Any]:
+        seats = self._engine.seats.values()
+        return {
+            "engine": f"vagus {__version__}",
+            "run": self._engine.run_id,
+            "sessions": {
+                s.name: {"streams": s.session.streams, "degraded": s.session.degraded()}
+                for s in seats
+            },
+        }
+
+    def _command(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        seat = self._seat(args.pop("session", None))
+        try:
+            seat.command(verb, **args)
+        except ConfigError as error:
+            raise ControlError("not_found", str(error)) from error
+        return {"session": seat.name}
+
+    def _mark(self, value: str, session: str | None = None) -> dict[str, Any]:
+        seat = self._seat(session)
+        seat.command("mark", value=value, t=seat.now())
+        return {"session": seat.name}
+
+    def _join(self, config: str | dict[str, Any]) -> dict[str, Any]:
+        try:
+            joined = load_config(config) if isinstance(config, str) else config_from(config)
+            self._engine.join(joined)
+        except UserError as error:
+            raise ControlError("bad_argument", str(error)) from error
+        return {"session": joined.session}
+
+    def _leave(self, session: str | None = None) -> dict[str, Any]:
+        name = self._seat(session).name
+        self._engine.leave(name)
+        return {"session": name}
+
+    def _fetch(
+        self, kind: str, first: int, last: int, session: str | None = None
+    ) -> dict[str, Any]:
+        name = self._seat(session).name
+        messages, missing = self._engine.publisher.fetch(name, kind, first, last)
+        return {"messages": messages, "missing": missing}
+
+    def _shutdown(self) -> dict[str, Any]:
+        self._engine.stop()
+        return {}

@@ -1,0 +1,241 @@
+"""One stream through timeline, steps and ring, with a mark wherever it reaches a tick."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from engine.account import Account, Stage
+from engine.ring import Ring
+from engine.timeline import GapPolicy, Notify, Run, Timeline
+from engine.types import Array, Chunk, Step, StreamInfo, Window
+
+__all__ = ["Grid", "Lane", "View"]
+
+_SLACK_S = 1.0  # how far a lane may run ahead of a slower one before its windows are copied
+_END_TOLERANCE_S = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The ticks of a session: t_k = origin + k * hop, from k = 1."""
+
+    origin_s: float
+    hop_s: float
+
+    def time(self, tick: int) -> float:
+        """The end of tick's windows, in seconds of the engine's clock."""
+        return self.origin_s + tick * self.hop_s
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a predictor wants of a stream: steps to run, and how much of their output it sees.
+
+    `n_items` of the steps' output make a full window, `n_min` the smallest one that is given.
+    """
+
+    steps: Sequence[Step]
+    info: StreamInfo  # of the steps' output
+    n_items: int
+    n_min: int
+
+
+@dataclass(slots=True)
+class _Mark:
+    """Where a lane stood when it reached a tick."""
+
+    tick: int
+    segment: int
+    last: int  # source index
+    end: int  # ring position
+    n_source: int  # source items of the segment up to here
+    kept: tuple[Array, Array] | None = None  # a copy, once the ring needed the room
+
+
+class Lane:
+    """A stream with its state: the pure path from chunks to the windows of a session's ticks.
+
+    `fire` is called each time a tick was reached; `advance_to` tells which tick comes next.
+    Counts the stage `timeline`, given as `counted`, and where there is a view `steps`.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        info: StreamInfo,
+        view: View | None,
+        grid: Grid,
+        gaps: GapPolicy,
+        account: Account,
+        counted: Stage,
+        notify: Notify,
+        fire: Callable[[], None],
+        next_tick: int = 1,
+    ) -> None:
+        self.stream, self.info, self.view = stream, info, view
+        self.next_tick = next_tick  # the first tick that this lane has not reached
+        self.ended = False
+        self.truth: str | None = None
+        self._grid, self._fire = grid, fire
+        self._marks: deque[_Mark] = deque()
+        self._truths: deque[tuple[int, str | None]] = deque()
+        self.timeline = Timeline(info, gaps, counted, notify)
+        account.equal(
+            f"{stream}: last index = first + out of timeline",
+            self.timeline.span,
+            lambda: counted.n_out,
+        )
+        if view is None:
+            return
+        self._segment = -1
+        self._first = self._next = self._floor = 0  # source indices: begun, next, oldest needed
+        ratio = Fraction(1)
+        for step in view.steps:
+            ratio *= step.ratio
+        self._ratio = ratio
+        self._span = -(-view.n_items * ratio.denominator // ratio.numerator)  # in source items
+        slack = max(1, int(_SLACK_S * (view.info.rate_hz or 0)))
+        self._ring = Ring(view.n_items + slack, view.info.shape)
+        self._stage = account.stage(stream, "steps", lambda: self._next - self._floor)
+        account.equal(
+            f"{stream}: out of timeline = in of steps",
+            lambda: counted.n_out,
+            lambda: self._stage.n_in,
+        )
+
+    def push(self, chunk: Chunk) -> None:
+        """Take `chunk`; fires every tick that it completes."""
+        self.timeline.push(chunk, self._take)
+
+    def end(self) -> None:
+        """No more items will come; a tick that falls on the very end is reached."""
+        self.timeline.end(self._take)
+        self.ended = True
+        if self.view is None or self.timeline.fit is None:
+            return
+        if self._grid.time(self.next_tick) <= self.end_s() + _END_TOLERANCE_S:
+            self._mark(self._next - 1)
+            self._fire()
+
+    def end_s(self) -> float:
+        """Where the next item would stand: the end of what came, in seconds."""
+        return self.timeline.time(self.timeline.next_index)
+
+    @property
+    def begun(self) -> bool:
+        """Whether any item ever came."""
+        return self.timeline.fit is not None
+
+    def advance_to(self, tick: int) -> None:
+        """Ticks before `tick` are over: forget their marks, do not reach them any more."""
+        while self._marks and self._marks[0].tick < tick:
+            self._marks.popleft()
+        self.next_tick = max(self.next_tick, tick)
+
+    def window(self, tick: int) -> Window | None:
+        """The window of `tick`, or None while too little has come or the lane did not reach it."""
+        mark = next((m for m in self._marks if m.tick == tick), None)
+        return None if mark is None else self._cut(mark)
+
+    def last_window(self) -> Window | None:
+        """The window that ends with the very last item."""
+        if self._segment < 0:
+            return None
+        last = self._next - 1
+        return self._cut(_Mark(0, self._segment, last, self._ring.n_pushed, last + 1 - self._first))
+
+    def _take(self, run: Run) -> None:
+        """Process one run piecewise, so that each tick finds its window at the ring's end."""
+        if self.view is None:
+            self.truth = run.truth[-1][1] if run.truth else self.truth
+            return
+        if run.segment != self._segment:
+            self._begin(run)
+        if run.truth:
+            self._truths.extend(run.truth)
+        done, n, first = 0, len(run.data), run.first
+        while True:
+            at = first + done
+            edge = max(run.knot.first_after(self._grid.time(self.next_tick)), at)
+            if max(edge - 1, at) >= first + n:
+                break
+            upto = edge - first
+            if upto > done:
+                self._process(run.data[done:upto], run.valid[done:upto])
+                done = upto
+            self._mark(edge - 1)
+            self._fire()
+        if done == 0:
+            self._process(run.data, run.valid)
+        elif done < n:
+            self._process(run.data[done:], run.valid[done:])
+
+    def _begin(self, run: Run) -> None:
+        """A new segment: nothing of the one before may reach into it."""
+        assert self.view is not None
+        for mark in self._marks:
+            self._keep(mark)
+        self._stage.n_out += self._next - self._floor
+        self._segment = run.segment
+        self._first = self._next = self._floor = run.first
+        self._ring.clear()
+        if self._truths:
+            self.truth = self._truths[-1][1]
+            self._truths.clear()
+        for step in self.view.steps:
+            step.reset()
+
+    def _process(self, x: Array, valid: Array) -> None:
+        assert self.view is not None
+        n = len(x)
+        self._stage.n_in += n
+        self._next += n
+        for step in self.view.steps:
+            x, valid, _ = step(x, valid)
+        ring, n_out = self._ring, len(x)
+        for mark in self._marks:  # usually none: only when another lane is late
+            if mark.end - self.view.n_items < ring.n_pushed + n_out - ring.capacity:
+                self._keep(mark)
+        if n_out:
+            ring.push(x, valid)
+        floor = self._next - self._span
+        if floor > self._floor:
+            self._stage.n_out += floor - self._floor
+            self._floor = floor
+
+    def _mark(self, last: int) -> None:
+        """The present tick is reached; its window ends with the source item `last`."""
+        truths = self._truths
+        while truths and truths[0][0] <= last:
+            self.truth = truths.popleft()[1]
+        n_source = last + 1 - self._first
+        mark = _Mark(self.next_tick, self._segment, last, self._ring.n_pushed, n_source)
+        self._marks.append(mark)
+        self.next_tick += 1
+
+    def _keep(self, mark: _Mark) -> None:
+        """Copy the mark's items before the ring overwrites them."""
+        assert self.view is not None
+        if mark.kept is None:
+            data, valid = self._ring.window(min(mark.end, self.view.n_items), mark.end)
+            mark.kept = data.copy(), valid.copy()
+
+    def _cut(self, mark: _Mark) -> Window | None:
+        view = self.view
+        assert view is not None
+        n = min(mark.end, view.n_items)
+        if n < view.n_min:
+            return None
+        data, valid = mark.kept if mark.kept is not None else self._ring.window(n, mark.end)
+        if n < view.n_items:  # the items first, invalid zeros behind
+            whole = np.zeros((view.n_items, *data.shape[1:]), data.dtype)
+            mask = np.zeros(view.n_items, bool)
+            whole[:n], mask[:n] = data, valid
+            data, valid = whole, mask
+        first = mark.last + 1 - min(self._span, mark.n_source)
+        return Window(self.stream, mark.segment, first, mark.last, data, valid, n)

@@ -1,0 +1,125 @@
+"""One modality of a session: a bundle, the streams that feed it, and its last result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import ConfigError
+from engine.plan import Request, SessionPlan
+from engine.slot import Slot
+from engine.types import Array, Window
+
+if TYPE_CHECKING:
+    from engine.bundle import Bundle
+    from engine.view import Entry
+
+__all__ = ["Predictor", "predictors"]
+
+
+class Predictor:
+    """A bundle in use: `slots` holds the stream of each input, `turn` is its hop in ticks."""
+
+    def __init__(self, name: str, bundle: Bundle, slots: Mapping[str, Slot], turn: int) -> None:
+        self.name, self.bundle, self.slots, self.turn = name, bundle, slots, turn
+        self.streams = [slot.stream for slot in slots.values()]
+        self.entries: dict[str, Entry] = {}
+        self.muted = False
+        self.reason = "waiting"  # why there is no result
+        self._standing: tuple[Array, dict[str, Any]] | None = None
+
+    @property
+    def standing(self) -> tuple[Array, dict[str, Any]] | None:
+        """The last probabilities (labels,) and what the wire says of them; None without any."""
+        return self._standing
+
+    def cut(self, tick: int, t: float, hop_s: float) -> dict[str, Window] | str:
+        """The windows of all inputs at a tick that is being fired, or why there are none."""
+        if self.muted:
+            return "muted"
+        windows: dict[str, Window] = {}
+        for key, slot in self.slots.items():
+            window = slot.window(tick, t, hop_s)
+            if isinstance(window, str):
+                return window
+            windows[key] = window
+        return windows
+
+    def describe(self) -> dict[str, Any]:
+        """The bundle as the schema message names it."""
+        bundle = self.bundle
+        return {
+            "id": bundle.id,
+            "sha256": bundle.sha256,
+            "labels": list(bundle.labels),
+            "vocabulary": bundle.vocabulary,
+            "window_s": max(spec.window_s for spec in bundle.inputs.values()),
+            "hop_s": bundle.hop_s,
+        }
+
+    def fail(self, reason: str) -> None:
+        """There is no result at this turn."""
+        self._standing, self.reason = None, reason
+
+    def stand(self, request: Request, p: Array) -> None:
+        """This is the result until the next turn."""
+        windows = request.windows.values()
+        main = next(iter(windows))
+        filled = min(window.filled for window in windows)
+        about = {
+            "used": True,
+            "bundle": self.bundle.id,
+            "segment": main.segment,
+            "first": main.first,
+            "last": main.last,
+            "filled": filled,
+            "quality": min(window.quality for window in windows),
+            "probabilities": dict(zip(self.bundle.labels, p.tolist(), strict=True)),
+        }
+        self._standing = p, about
+
+
+def predictors(plan: SessionPlan, slots: Mapping[str, Slot]) -> list[Predictor]:
+    """Group a session's streams by bundle: one predictor per modality.
+
+    Streams that name the same bundle of several inputs feed it together; the modality is then
+    called by their names joined with "+". Raises ConfigError where inputs stay open.
+    """
+    found: list[Predictor] = []
+    groups: dict[str, list[str]] = {}
+    for stream, part in plan.streams.items():
+        if part.bundle is not None:
+            alone = len(part.bundle.inputs) == 1
+            groups.setdefault(stream if alone else part.bundle.sha256, []).append(stream)
+    for streams in groups.values():
+        bundle = plan.streams[streams[0]].bundle
+        assert bundle is not None
+        fed = {_input(plan, stream, bundle): stream for stream in streams}
+        if fed.keys() != bundle.inputs.keys():
+            raise ConfigError(
+                f"bundle {bundle.id} needs the inputs {', '.join(bundle.inputs)}; "
+                f"streams {', '.join(streams)} feed {', '.join(fed)}"
+            )
+        turn = bundle.hop_s / plan.hop_s
+        if abs(turn - round(turn)) > 1e-6 or round(turn) < 1:
+            raise ConfigError(
+                f"hop_s: {plan.hop_s:g} does not divide the hop of bundle {bundle.id}, "
+                f"{bundle.hop_s:g} s; choose {bundle.hop_s:g} or a whole fraction of it"
+            )
+        ordered = {name: slots[fed[name]] for name in bundle.inputs}
+        name = "+".join(slot.stream for slot in ordered.values())
+        found.append(Predictor(name, bundle, ordered, round(turn)))
+    return found
+
+
+def _input(plan: SessionPlan, stream: str, bundle: Bundle) -> str:
+    """Which input of its bundle a stream feeds: the one stated, of its name, or the only one."""
+    stated = plan.streams[stream].input
+    if stated is None:
+        stated = stream if stream in bundle.inputs else next(iter(bundle.inputs))
+    if stated not in bundle.inputs:
+        raise ConfigError(
+            f"streams.{stream}.input: bundle {bundle.id} has no input '{stated}'; "
+            f"it has {', '.join(bundle.inputs)}"
+        )
+    return stated

@@ -1,0 +1,218 @@
+"""One session at the engine's table: the pure core with its log, its threads and its timings."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from engine import __version__, wire
+from engine.batcher import Batcher
+from engine.clock import Clock
+from engine.config import Config
+from engine.errors import BundleError, UserError
+from engine.inbox import Inbox, Item
+from engine.log import LogWriter
+from engine.plan import SessionPlan, Tick
+from engine.reader import Reader
+from engine.session import Session
+from engine.types import Event, Health, Marker, Message, Prediction, Source
+
+__all__ = ["Seat"]
+
+_STALL_S = 1.0
+_INBOX_S = 4.0  # how many seconds of a stream the inbox holds
+_INBOX_ITEMS = 1 << 16
+_TIMINGS = 256
+
+
+class Seat:
+    """Feeds one session from the inbox, logs every input before it acts, sends what it makes.
+
+    `send(session, kind, body, message)` publishes; `log` may be None. All methods belong to the
+    loop's thread.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        plan: SessionPlan,
+        sources: dict[str, Source],
+        inbox: Inbox,
+        batcher: Batcher,
+        clock: Clock,
+        send: Callable[[Message], None],
+        log: LogWriter | None,
+    ) -> None:
+        self.config, self.log = config, log
+        self.session = Session(plan, self._emit)
+        self._batcher, self._clock, self._inbox, self._send = batcher, clock, inbox, send
+        self._arrived_s = 0.0
+        self._shedding = False
+        self._taken_s = 0.0
+        self._silent: dict[str, float] = {}  # stream: when its last chunk came
+        self._stalled: set[str] = set()
+        self._timings: dict[str, deque[float]] = {}
+        self.failure: UserError | None = None
+        batcher.join(self.session)
+        account, name = self.session.account, plan.session
+        for stream in sources:
+            block = config.streams[stream].policy == "block"
+            inbox.open(name, stream, account, _INBOX_ITEMS, block)
+            account.equal(
+                f"{stream}: out of inbox = in of timeline",
+                lambda stream=stream: inbox.n_out(name, stream),  # type: ignore[misc]
+                lambda stream=stream: self.session.items_in(stream),  # type: ignore[misc]
+            )
+        self.readers = [Reader(name, s, source, inbox, clock) for s, source in sources.items()]
+
+    @property
+    def name(self) -> str:
+        """The session's name."""
+        return self.session.plan.session
+
+    def start(self) -> None:
+        """Let the devices be read."""
+        for reader in self.readers:
+            reader.start()
+
+    def stop(self) -> None:
+        """Ask the devices' threads to finish; they do within one read."""
+        for reader in self.readers:
+            reader.stop()
+
+    def now(self) -> float:
+        """The engine's time."""
+        return self._clock.now()
+
+    def event(self, code: str, **detail: Any) -> None:
+        """An event of the session as a whole, logged as a command so that replay has it too."""
+        self.command("note", code=code, t=self._clock.now(), detail=detail)
+
+    def take(self, item: Item) -> None:
+        """One item of the inbox: log it, then act on it."""
+        self._arrived_s, self._taken_s = item.arrived_s, self._clock.now()
+        if item.chunk is None:
+            self._take_word(item)
+            return
+        if self.log is not None:
+            self.log.chunk(item.chunk)
+        stream = self.config.streams[item.stream]
+        late_s = self._taken_s - item.arrived_s
+        self._shedding = stream.policy == "latest" and late_s > stream.overload.stale_s
+        self._silent[item.stream] = self._taken_s
+        if item.stream in self._stalled:
+            self._stalled.discard(item.stream)
+            self.command("unstall", stream=item.stream)
+        self.session.push(item.chunk)
+        self._shedding = False
+
+    def command(self, verb: str, **args: Any) -> None:
+        """A command from whoever gives one: log it, then act on it."""
+        if self.log is not None:
+            self.log.command(verb, args)
+        self.session.command(verb, **args)
+
+    def advance(self, now_s: float) -> None:
+        """Let time pass, where that has an effect."""
+        deadline_s = self.session.deadline()
+        if deadline_s is not None and deadline_s <= now_s:
+            self._arrived_s = self._taken_s = now_s
+            if self.log is not None:
+                self.log.advance(now_s)
+            self.session.advance(now_s)
+        for stream, since_s in self._silent.items():
+            live = self.session.streams[stream] == "live" and stream not in self._stalled
+            if live and now_s - since_s > _STALL_S:
+                self._stalled.add(stream)
+                self.command("stall", stream=stream, silent_s=now_s - since_s)
+
+    def finish(self, prediction: Prediction, arrived_s: float, added_s: float) -> None:
+        """Send a prediction with its latencies, in milliseconds since its newest sample came."""
+        now_s = self._clock.now()
+        latency_ms = {
+            "wait": 1e3 * max(0.0, self._taken_s - arrived_s),
+            "steps": 1e3 * max(0.0, added_s - self._taken_s),
+            "infer": 1e3 * (now_s - added_s),
+            "total": 1e3 * (now_s - arrived_s),
+        }
+        for stage, ms in latency_ms.items():
+            self._timings.setdefault(stage, deque(maxlen=_TIMINGS)).append(ms)
+        self.send(replace(prediction, latency_ms=latency_ms))
+
+    def send(self, message: Message) -> None:
+        """Publish one of the session's messages, and log it as sent."""
+        self._send(message)
+        self.session.sent(message)
+        if self.log is not None:
+            self.log.message(message.kind, wire.encode(message))
+
+    def health(self, now_s: float) -> None:
+        """Send the account, the lags and the latencies."""
+        session = self.session
+        seq = session.next_seq("health")
+        with self._inbox.frozen():
+            counters = session.account.snapshot()
+        reached = {s: session.reached_s(s) for s in session.streams}
+        states = session.streams
+        degraded = [*session.degraded(), *(f"{s}: stalled" for s in sorted(self._stalled))]
+        if self.log is not None and self.log.failed:
+            degraded.append(f"recording: {self.log.failed}")
+        self.send(
+            Health(
+                run=session.plan.run,
+                session=self.name,
+                seq=seq,
+                t=now_s,
+                t_wall=session.t_wall(now_s),
+                ready=all(states[s] in ("live", "ended") for s in session.predicting),
+                degraded=degraded,
+                counters=counters,
+                lag_s={s: now_s - t for s, t in reached.items() if t is not None},
+                latency_ms={k: _percentiles(v) for k, v in self._timings.items()},
+            )
+        )
+
+    def close(self) -> None:
+        """Close the log with the final account."""
+        if self.log is not None:
+            with self._inbox.frozen():
+                self.log.close(self.session.account.snapshot())
+
+    def schema(self) -> None:
+        """Announce what the session is made of."""
+        self._send(self.session.schema(f"vagus {__version__}"))
+
+    def _emit(self, made: Tick | Event | Marker) -> None:
+        if not isinstance(made, Tick):
+            self.send(made)
+        elif self._shedding:
+            if self.log is not None:
+                self.log.shed(made.number)
+            self.session.shed(made)
+        else:
+            self._batcher.add(self.session, made, self._arrived_s)
+
+    def _take_word(self, item: Item) -> None:
+        args = dict(item.args or {})
+        if item.verb == "crash":
+            error = args["error"]
+            if isinstance(error, UserError):
+                self.failure = error
+            self.command("lost", stream=item.stream, why=f"{type(error).__name__}: {error}")
+            return
+        try:
+            self.command(item.verb, stream=item.stream, **args)
+        except BundleError as error:
+            self.failure = error
+        if item.verb == "connect":
+            self._silent[item.stream] = self._taken_s
+            self.schema()
+
+
+def _percentiles(values: deque[float]) -> dict[str, float]:
+    p50, p95, p99 = np.percentile(np.array(values), (50, 95, 99)).tolist()
+    return {"p50": p50, "p95": p95, "p99": p99}
