@@ -23,6 +23,7 @@ from engine.settings import (
     Dashboard,
     Fusion,
     Gaps,
+    Hop,
     Name,
     Overload,
     Part,
@@ -86,11 +87,8 @@ class Config(Part):
     basis: Literal["medical", "safety"] | None = Field(
         default=None, description="what alone allows the purposes workplace and education"
     )
-    hop_s: float | None = Field(
-        default=None,
-        gt=0,
-        le=3600,
-        description="the tick grid; default: the smallest hop of the bundles",
+    hop_s: Hop | None = Field(
+        default=None, description="the tick grid; default: the smallest hop of the bundles"
     )
     patience_s: Seconds = Field(
         default=0.3, description="how long a live tick waits for a late stream"

@@ -99,8 +99,9 @@ class Lane:
             ratio *= step.ratio
         self._ratio = ratio
         self._span = -(-view.n_items * ratio.denominator // ratio.numerator)  # in source items
-        slack = max(1, int(_SLACK_S * (view.info.rate_hz or 0)))
-        self._ring = Ring(view.n_items + slack, view.info.shape)
+        self._steady = all(step.ratio == 1 for step in view.steps)
+        self._slack = max(1, int(_SLACK_S * (view.info.rate_hz or 0)))
+        self._ring = Ring(view.n_items + self._slack, view.info.shape)
         self._stage = account.stage(stream, "steps", lambda: self._next - self._floor)
         account.equal(
             f"{stream}: out of timeline = in of steps",
@@ -119,7 +120,7 @@ class Lane:
         if self.view is None or self.timeline.fit is None:
             return
         if self._grid.time(self.next_tick) <= self.end_s() + _END_TOLERANCE_S:
-            self._mark(self._next - 1)
+            self._mark(self._next - 1, self._ring.n_pushed)
             self._fire()
 
     def end_s(self) -> float:
@@ -150,7 +151,11 @@ class Lane:
         return self._cut(_Mark(0, self._segment, last, self._ring.n_pushed, last + 1 - self._first))
 
     def _take(self, run: Run) -> None:
-        """Process one run piecewise, so that each tick finds its window at the ring's end."""
+        """Process one run and mark every tick that it reaches.
+
+        Where the steps give one item for each, the run goes through them in one piece and the
+        marks point into it; otherwise it is cut at the ticks.
+        """
         if self.view is None:
             self.truth = run.truth[-1][1] if run.truth else self.truth
             return
@@ -158,22 +163,23 @@ class Lane:
             self._begin(run)
         if run.truth:
             self._truths.extend(run.truth)
-        done, n, first = 0, len(run.data), run.first
+        at = done = run.first
+        end = at + len(run.data)
         while True:
-            at = first + done
             edge = max(run.knot.first_after(self._grid.time(self.next_tick)), at)
-            if max(edge - 1, at) >= first + n:
-                break
-            upto = edge - first
-            if upto > done:
-                self._process(run.data[done:upto], run.valid[done:upto])
+            hit = max(edge - 1, at) < end
+            need = edge if hit else end
+            upto = min(end, need + self._slack) if self._steady else need
+            if done < upto:
+                whole = done == run.first and upto == end
+                part = slice(None) if whole else slice(done - run.first, upto - run.first)
+                self._process(run.data[part], run.valid[part])
                 done = upto
-            self._mark(edge - 1)
+            if not hit:
+                return
+            self._mark(edge - 1, self._ring.n_pushed - (done - edge))
+            at = edge
             self._fire()
-        if done == 0:
-            self._process(run.data, run.valid)
-        elif done < n:
-            self._process(run.data[done:], run.valid[done:])
 
     def _begin(self, run: Run) -> None:
         """A new segment: nothing of the one before may reach into it."""
@@ -208,13 +214,14 @@ class Lane:
             self._stage.n_out += floor - self._floor
             self._floor = floor
 
-    def _mark(self, last: int) -> None:
-        """The present tick is reached; its window ends with the source item `last`."""
+    def _mark(self, last: int, end: int) -> None:
+        """The present tick is reached: its window ends with the source item `last`, at the ring's
+        position `end`."""
         truths = self._truths
         while truths and truths[0][0] <= last:
             self.truth = truths.popleft()[1]
         n_source = last + 1 - self._first
-        mark = _Mark(self.next_tick, self._segment, last, self._ring.n_pushed, n_source)
+        mark = _Mark(self.next_tick, self._segment, last, end, n_source)
         self._marks.append(mark)
         self.next_tick += 1
 

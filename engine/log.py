@@ -31,7 +31,7 @@ from engine.log_format import (
     encode_chunk,
     opening,
 )
-from engine.log_name import expand_name
+from engine.recording_name import expand_name
 from engine.types import Chunk
 
 __all__ = ["LogHeader", "LogWriter", "expand_name"]

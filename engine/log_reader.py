@@ -6,16 +6,28 @@ read here; `mcap` reads a closed log all the same.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from mcap.opcode import Opcode
 
 from engine.errors import DataError
-from engine.log_format import FORMAT, FRAME, HEAD, MAGIC, MESSAGE, Layout, LogHeader, decode, opening
+from engine.log_format import (
+    FORMAT,
+    FRAME,
+    HEAD,
+    MAGIC,
+    MESSAGE,
+    Layout,
+    LogHeader,
+    decode,
+    opening,
+)
 
 __all__ = ["LogReader", "LogRecord", "RawRecord"]
 
@@ -23,11 +35,13 @@ _CHANNEL = int(Opcode.CHANNEL)
 _DATA_END = int(Opcode.DATA_END)
 _START = struct.Struct("<BQ")  # opcode, length
 _LEAST = HEAD.size + FRAME.size  # no message is shorter
+_PROFILE_AT = len(MAGIC) + _START.size
+_TOPIC_AT = _START.size + 8  # behind both ids and the topic's length
 _ZEROS = 512  # a power cut leaves whole disk blocks of zeros at a file's end
 
 
 class LogRecord(NamedTuple):
-    """One record; `payload` is by kind: LogReader says which."""
+    """One record; LogReader says what its `payload` is."""
 
     sequence: int
     kind: str
@@ -60,26 +74,24 @@ class LogReader:
         self.path = Path(path)
         self.torn_at: int | None = None
         self.kept = 0  # records, with the header, that the last iteration gave
-        first = next(self.raw_records(), None)
+        self.first_s = self.last_s = 0.0  # the engine's time at the first and the last of them
+        with closing(self.raw_records()) as records:
+            first = next(records, None)
         if first is None:
-            raise DataError(f"{self.path} is torn before its header was complete: nothing is left")
+            raise DataError(f"{self.path} ends before its header does: nothing is left of it")
         if first.topic != "header":
             raise DataError(f"{self.path}: record 0 is '{first.topic}', not the header")
-        self.header: LogHeader = decode(first.topic, first.content)
+        self.first_s = first.log_s
+        self.header: LogHeader = self._decode(first)
 
     def __iter__(self) -> Iterator[LogRecord]:
         for record in self.raw_records():
-            if record.sequence == 0:
-                continue
-            kind, _, stream = record.topic.partition("/")
-            try:
-                payload = decode(record.topic, record.content)
-            except DataError as error:
-                raise DataError(f"{self.path}: record {record.sequence}: {error}") from error
-            yield LogRecord(record.sequence, kind, stream or None, payload)
+            if record.sequence:
+                kind, _, stream = record.topic.partition("/")
+                yield LogRecord(record.sequence, kind, stream or None, self._decode(record))
 
-    def raw_records(self) -> Iterator[RawRecord]:
-        """All records, the header too, without a look into their content."""
+    def raw_records(self) -> Generator[RawRecord, None, None]:
+        """All records, the header too, proven but not decoded."""
         self.torn_at, self.kept = None, 0
         try:
             file = self.path.open("rb")
@@ -88,14 +100,23 @@ class LogReader:
         with file:
             walk = _Walk(file, self.path)
             for record in walk:
-                self.kept = record.sequence + 1
+                self.kept, self.last_s = record.sequence + 1, record.log_s
                 yield record
             self.torn_at = walk.torn_at
 
     def shed_ticks(self) -> frozenset[int]:
         """The ticks that were given up unrun, known before the first record is fed back."""
-        records = self.raw_records()
-        return frozenset(decode(r.topic, r.content) for r in records if r.topic == "shed")
+        return frozenset(self._decode(r) for r in self.raw_records() if r.topic == "shed")
+
+    def _decode(self, record: RawRecord) -> Any:
+        try:
+            return decode(record.topic, record.content)
+        except DataError as error:
+            raise DataError(f"{self.path}: record {record.sequence}: {error}") from error
+
+
+class _TornError(Exception):
+    """The whole records end here."""
 
 
 class _Walk:
@@ -103,125 +124,137 @@ class _Walk:
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self.torn_at: int | None = None
-        self._file = file
-        self._path = path
+        self._file, self._path = file, path
         self._size = file.seek(0, 2)
-        self._offset = file.seek(0)
-        self._crc = 0
+        self._left = self._size - file.seek(0)
+        self._at = 0  # where the record at hand begins
+        self._crc = 0  # over all before it
         self._layout = Layout()
         self._sequence = 0  # of the next message
+        self._closed = False
 
     def __iter__(self) -> Iterator[RawRecord]:
-        self._read_opening()
-        while self.torn_at is None and self._offset < self._size:
-            at = self._offset
-            start = self._take(_START.size)
-            if len(start) < _START.size:
-                self.torn_at = at
-                return
-            opcode, length = _START.unpack(start)
-            if opcode == _DATA_END:
-                self._read_closing(at, start)
-                return
-            if opcode not in (MESSAGE, _CHANNEL):
-                self._damaged(at, _START.size, f"nothing of a log begins with byte {opcode:#04x}")
-                return
-            whole = length <= self._size - self._offset
-            raw = start + self._take(min(length, self._size - self._offset))
-            if opcode == _CHANNEL:
-                self._read_channel(at, raw, whole)
-            elif (record := self._read_message(at, raw, whole)) is not None:
-                yield record
-            if self.torn_at is None:
-                self._crc = zlib.crc32(raw, self._crc)
-        if self.torn_at is None:
-            self.torn_at = self._size
+        try:
+            self._read_opening()
+            while not self._closed:
+                record = self._next()
+                if record is not None:
+                    yield record
+        except _TornError:
+            self.torn_at = self._at
 
     def _take(self, n: int) -> bytes:
-        taken = self._file.read(n)
-        self._offset += len(taken)
+        taken = self._file.read(min(n, self._left))
+        self._left -= len(taken)
         return taken
 
     def _read_opening(self) -> None:
-        expected = opening()
-        found = self._take(len(expected))
+        found = self._take(len(opening()))
         self._crc = zlib.crc32(found)
-        if found == expected:
+        if found == opening():
             return
-        if expected.startswith(found):
-            self.torn_at = 0
-            return
+        if opening().startswith(found):
+            raise _TornError
         if not found.startswith(MAGIC):
             raise DataError(f"{self._path} is not an MCAP file")
-        ours, _, number = found[21:].partition(b"/")
-        if ours == b"vagus" and number[:1].isdigit() and int(number[:1]) > FORMAT:
+        size = int.from_bytes(found[_PROFILE_AT : _PROFILE_AT + 4], "little")
+        profile = found[_PROFILE_AT + 4 :][:size]
+        ours = re.fullmatch(rb"vagus/([0-9]+)", profile)
+        if ours and int(ours[1]) > FORMAT:
             raise DataError(
-                f"{self._path} was written by a newer vagus, in format {int(number[:1])}; "
+                f"{self._path} was written by a newer vagus, in format {int(ours[1])}; "
                 f"this one reads up to {FORMAT}"
             )
-        raise DataError(f"{self._path} is an MCAP file, but no log of vagus")
+        raise DataError(
+            f"{self._path} is an MCAP file, but no log of vagus: its profile is {profile!r}"
+        )
 
-    def _read_channel(self, at: int, raw: bytes, whole: bool) -> None:
-        """The topic is free; all else of a channel follows from it."""
-        named = raw[_START.size + 8 :]  # behind both ids and the topic's length
-        (size,) = struct.unpack_from("<I", raw.ljust(17, b"\xff"), 13)
-        if size > len(named):
-            if whole:
-                self._damaged(at, len(raw), "its checksum or size is wrong")
-            else:
-                self.torn_at = at
-            return
-        topic = named[:size].decode(errors="replace")
-        expected = self._layout.channel(topic)[1]
-        if raw != expected and (whole or not expected.startswith(raw)):
-            self._damaged(at, len(raw), "a channel is not what its name asks for")
-        elif not whole:
-            self.torn_at = at
-
-    def _read_message(self, at: int, raw: bytes, whole: bool) -> RawRecord | None:
-        if len(raw) < _LEAST:
-            if whole:
-                self._damaged(at, _LEAST, "its size is wrong")
-            else:
-                self.torn_at = at
+    def _next(self) -> RawRecord | None:
+        """The next record, if it is one of the engine's."""
+        self._at = self._size - self._left
+        start = self._take(_START.size)
+        if len(start) < _START.size:
+            raise _TornError
+        opcode, length = _START.unpack(start)
+        if opcode == _DATA_END:
+            self._read_closing(start)
             return None
+        if opcode not in (MESSAGE, _CHANNEL):
+            raise self._damage(0, f"no record of a log begins with the byte {opcode:#04x}")
+        raw = start + self._take(length)
+        record, whole = None, len(raw) == _START.size + length
+        if opcode == _CHANNEL:
+            self._read_channel(raw, whole)
+        else:
+            record = self._read_message(raw, whole)
+        self._crc = zlib.crc32(raw, self._crc)
+        return record
+
+    def _read_channel(self, raw: bytes, whole: bool) -> None:
+        """The topic is free; all else of a channel follows from it."""
+        size = int.from_bytes(raw[_TOPIC_AT - 4 : _TOPIC_AT], "little")
+        topic = raw[_TOPIC_AT:][:size]
+        complete = len(raw) >= _TOPIC_AT and len(topic) == size
+        expected = self._layout.channel(topic.decode(errors="replace"))[1] if complete else b""
+        if whole and raw == expected:
+            return
+        if whole or (complete and not expected.startswith(raw)):
+            raise self._damage(len(raw), "its channel is not what the name asks for")
+        raise _TornError
+
+    def _read_message(self, raw: bytes, whole: bool) -> RawRecord:
+        if len(raw) < _LEAST:
+            raise self._damage(_LEAST, "its size is wrong") if whole else _TornError
         _, length, channel, sequence, log_ns, publish_ns = HEAD.unpack_from(raw)
         array, first, checksum, second, size = FRAME.unpack_from(raw, HEAD.size)
         if (array, first, second) != (0x93, 0xCE, 0xCE) or _START.size + length != _LEAST + size:
-            self._damaged(at, len(raw), "its size is wrong")
-            return None
+            raise self._damage(len(raw), "its size is wrong")
         if not whole:
-            self.torn_at = at
-            return None
+            raise _TornError
         content = raw[_LEAST:]
         known = 0 < channel <= len(self._layout.topics) and log_ns == publish_ns
         if not known or checksum != self._layout.checksum(channel, raw[: HEAD.size], content):
-            self._damaged(at, len(raw), "its checksum is wrong")
-            return None
-        self._demand_order(at, sequence)
+            raise self._damage(len(raw), "its checksum is wrong")
+        self._demand_order(sequence)
         self._sequence += 1
         self._layout.count(channel, log_ns, checksum)
         return RawRecord(sequence, self._layout.topics[channel - 1], log_ns / 1e9, content)
 
-    def _demand_order(self, at: int, sequence: int) -> None:
-        expected = self._sequence
-        if sequence == expected:
-            return
-        where = f"{self._path}: at byte {at}"
+    def _demand_order(self, sequence: int) -> None:
+        expected, last = self._sequence, self._sequence - 1
+        where = f"{self._path}: at byte {self._at}"
         if sequence < expected:
-            raise DataError(f"{where} record {sequence} stands again, behind {expected - 1}")
-        missing = f"records {expected} to {sequence - 1} are"
-        if sequence == expected + 1:
-            missing = f"record {expected} is"
-        raise DataError(f"{where} {missing} missing: {sequence} follows {expected - 1}")
+            raise DataError(f"{where} record {sequence} stands again, behind record {last}")
+        if sequence > expected:
+            missing = (
+                f"{expected} is"
+                if sequence == expected + 1
+                else f"{expected} to {sequence - 1} are"
+            )
+            raise DataError(f"{where} missing: {missing}; record {sequence} follows {last}")
 
-    def _read_closing(self, at: int, start: bytes) -> None:
-        expected = self._layout.closing(at, self._crc)
-        found = start + self._take(self._size - self._offset)
+    def _read_closing(self, start: bytes) -> None:
+        """What stands behind the last message follows from all that stands before it."""
+        expected = self._layout.closing(self._at, self._crc)
+        found = start + self._take(self._left)
         if found == expected:
-            self._offset = self._size
-            return
-        ...
+            self._closed = True
+        elif expected.startswith(found):
+            raise _TornError
+        else:
+            raise self._damage(len(expected), "the closing does not fit the records before it")
 
-    def _damaged(self, at: int, n_bytes: int, why: str) -> None:
-        """Raise, unless all there is from here on is what a power cut leaves behind."""
+    def _damage(self, n_bytes: int, why: str) -> Exception:
+        """The error to raise: `n_bytes` from here on are not a record of this log.
+
+        If nothing but a power cut's zeros follow, or fill their end, the log is torn here.
+        """
+        zeros_at = max(self._at, min(self._at + n_bytes, self._size - _ZEROS))
+        self._file.seek(zeros_at)
+        blocks = iter(lambda: self._file.read(1 << 16), b"")
+        if self._size - zeros_at >= _START.size and not any(map(any, blocks)):
+            return _TornError()
+        return DataError(
+            f"{self._path}: record {self._sequence}, at byte {self._at}, is damaged: {why}; "
+            f"the {self._sequence} records before it are whole"
+        )

@@ -40,8 +40,8 @@ def load(group: str, name: str) -> Any:
     if offers is None:
         known = names(group)
         raise ConfigError(
-            f"no {kind} is called {name!r}{nearest(name, known)}; "
-            f"known: {', '.join(known) or 'none'}"
+            f"no {kind} is called {name!r} (known: {', '.join(known) or 'none'})"
+            f"{nearest(name, known)}"
         )
     if len({offer.value for offer in offers}) > 1:
         packages = " and ".join(sorted(_package(offer) for offer in offers))

@@ -12,6 +12,7 @@ __all__ = [
     "Dashboard",
     "Fusion",
     "Gaps",
+    "Hop",
     "Name",
     "Overload",
     "Part",
@@ -29,6 +30,7 @@ NAME = r"^[A-Za-z0-9_-]{1,64}$"
 
 Name = Annotated[str, Field(pattern=NAME)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Hop = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from fractions import Fraction
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine import plugins
 from engine.errors import BundleError, ConfigError
+from engine.features import build_features
 from engine.lane import View
 from engine.steps import build_steps
 from engine.types import Array, StreamInfo, Window
 
 if TYPE_CHECKING:
     from engine.bundle import InputSpec
-    from engine.features import Feature
 
 __all__ = ["Entry", "fit"]
 
@@ -25,11 +24,8 @@ class Entry:
     """What one input of a graph is fed with: the window itself, or the features of it."""
 
     def __init__(self, spec: InputSpec, info: StreamInfo, n_items: int) -> None:
-        self._features: list[Feature] = []
-        for entry in spec.features:
-            args = dict(entry)
-            factory = plugins.load("vagus.features", str(args.pop("name")))
-            self._features.append(factory(info, n_items, **args))
+        factories = _factories("vagus.features", spec.features)
+        self._features = build_features(spec.features, info, n_items, factories)
 
     def __call__(self, window: Window) -> tuple[Array, Array]:
         """Fresh arrays for the graph: (time, *item) or (features,), and the validity (time,)."""
@@ -59,18 +55,17 @@ def fit(
         align.append({"name": "resample", "rate_hz": spec.rate_hz})
     specs = [*align, *(dict(s) for s in spec.steps)]
     try:
-        steps = build_steps(specs, info, {n: plugins.load("vagus.steps", n) for n in _named(specs)})
+        steps = build_steps(specs, info, _factories("vagus.steps", specs))
+        out = steps[-1].info if steps else info
+        n_items = max(1, round(spec.window_s * (out.rate_hz or 0.0)))
+        entry = Entry(spec, out, n_items)
     except (ConfigError, BundleError) as error:
         raise BundleError(f"bundle {bundle}, stream '{stream}': {error}") from error
-    out = steps[-1].info if steps else info
-    ratio = Fraction(1)
-    for step in steps:
-        ratio *= step.ratio
-    rate_hz = out.rate_hz if out.rate_hz is not None else 0.0
-    n_items = max(1, round(spec.window_s * rate_hz))
-    n_min = min(n_items, max(1, round(spec.min_filled_s * rate_hz)))
-    return View(tuple(steps), out, n_items, n_min), Entry(spec, out, n_items)
+    n_min = min(n_items, max(1, round(spec.min_filled_s * (out.rate_hz or 0.0))))
+    return View(tuple(steps), out, n_items, n_min), entry
 
 
-def _named(specs: list[dict[str, Any]]) -> list[str]:
-    return [str(spec["name"]) for spec in specs]
+def _factories(group: str, specs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the specs name and is installed; what is not, the builder tells."""
+    known = set(plugins.names(group))
+    return {n: plugins.load(group, n) for spec in specs if (n := spec.get("name")) in known}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from engine.errors import ConfigError
+from engine.plugins import nearest
 from engine.types import StreamInfo
 from sources import delivery_faults, device_faults
 from sources.fault import Deliveries, Fault, Kind
-from sources.names import did_you_mean
 
 __all__ = ["KINDS", "parse_faults", "with_faults"]
 
@@ -36,6 +36,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 
 def parse_faults(specs: Sequence[Mapping[str, Any]], info: StreamInfo) -> tuple[Fault, ...]:
     """Check `{kind, at_s, for_s, ...}` maps; raises ConfigError that names entry and key."""
+    if isinstance(specs, str | Mapping) or not all(isinstance(spec, Mapping) for spec in specs):
+        raise ConfigError(f"faults: {specs!r}; need a list of maps such as {{kind: gap, at_s: 5}}")
     return tuple(_parse(f"faults[{n}]", spec, info) for n, spec in enumerate(specs))
 
 
@@ -54,16 +56,12 @@ def with_faults(
 def _parse(where: str, spec: Mapping[str, Any], info: StreamInfo) -> Fault:
     name = spec.get("kind")
     if not isinstance(name, str) or name not in KINDS:
-        raise ConfigError(
-            f"{where}.kind: unknown fault {name!r}{did_you_mean(str(name), sorted(KINDS))}"
-        )
+        raise ConfigError(f"{where}.kind: unknown fault {name!r}{_hint(name, KINDS)}")
     kind = KINDS[name]
     known = {"kind": None, "at_s": 0.0, "for_s": kind.for_s, **kind.args}
     for key in spec:
         if key not in known:
-            raise ConfigError(
-                f"{where}: unknown key '{key}' for fault {name}{did_you_mean(str(key), known)}"
-            )
+            raise ConfigError(f"{where}: unknown key '{key}' for fault {name}{_hint(key, known)}")
     values = {**known, **spec}
     at_s, for_s = _number(where, "at_s", values["at_s"]), _number(where, "for_s", values["for_s"])
     if not (0 <= at_s < math.inf and for_s > 0):
@@ -112,6 +110,11 @@ def _columns(where: str, value: Any, info: StreamInfo) -> list[int]:
         raise ConfigError(f"{where}.channels: {value!r}; need a list of channel names, or all")
     for name in value:
         if name not in info.channels:
-            near = did_you_mean(str(name), info.channels)
-            raise ConfigError(f"{where}.channels: the stream has no channel '{name}'{near}")
+            hint = _hint(name, info.channels)
+            raise ConfigError(f"{where}.channels: the stream has no channel '{name}'{hint}")
     return [info.channels.index(name) for name in value]
+
+
+def _hint(word: object, known: Iterable[str]) -> str:
+    """The nearest of `known`, or all of them."""
+    return nearest(str(word), known) or f"; known: {', '.join(sorted(known))}"

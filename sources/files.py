@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import DataError
+from engine.plugins import nearest
 from sources.edf import read_edf
-from sources.names import did_you_mean
 from sources.npz import read_npz
 from sources.recording import RecordedStream, Recording
 
@@ -59,13 +59,10 @@ def recordings_below(path: str | Path, suffixes: Collection[str] = READABLE) -> 
 def inspect(path: str | Path) -> dict[str, Any]:
     """What is in a file, as plain values: see `vagus inspect` in the docs; `markers` is a count."""
     recording = open_recording(path)
-    streams = [_describe(stream) for stream in recording.streams]
-    first_s = min(s["first_s"] for s in streams)
-    end_s = max(s["last_s"] + 1.0 / s["rate_hz"] for s in streams)
     return {
-        "duration_s": round(end_s - first_s, 9),
+        "duration_s": round(recording.end_s - recording.first_s, 9),
         "markers": len(recording.markers),
-        "streams": streams,
+        "streams": [_describe(stream) for stream in recording.streams],
     }
 
 
@@ -95,8 +92,8 @@ def _check_is_file(path: Path) -> None:
         raise DataError(f"{path}: a folder, where one file is needed")
     if not path.parent.is_dir():
         raise DataError(f"{path}: no such file; there is no folder {path.parent} either")
-    near = did_you_mean(path.name, (p.name for p in path.parent.iterdir()))
-    raise DataError(f"{path}: no such file{near if 'did you' in near else ''}")
+    hint = nearest(path.name, (p.name for p in path.parent.iterdir()))
+    raise DataError(f"{path}: no such file{hint}")
 
 
 def _needed(suffixes: Collection[str] = READABLE) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,11 @@ __all__ = ["read_npz"]
 
 _NEEDED = ("x", "rate_hz", "channels", "kind")
 _KINDS = ("eeg", "face", "marker", "physio", "voice")
+# All that reading a damaged zip archive was seen to raise; a flipped bit may ask for a password.
+_DAMAGED = (
+    *(ValueError, OSError, EOFError, KeyError, RuntimeError, MemoryError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 _EEGMAT = frozenset({"x", "scale_uv", "sfreq", "ch"})
 
 
@@ -62,7 +69,7 @@ def _arrays(path: Path) -> dict[str, Array]:
         raise DataError(f"{path}: not an npz file (not a zip archive, or its end is missing)")
     arrays: dict[str, Array] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for key in archive.files:
                 try:
                     arrays[key] = np.asarray(archive[key])
@@ -73,7 +80,7 @@ def _arrays(path: Path) -> dict[str, Array]:
                         f"{path}: {key} holds Python objects, which are never unpickled; "
                         "need numbers or text"
                     ) from error
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise DataError(f"{path}: a damaged npz file: {error}") from error
     return arrays
 

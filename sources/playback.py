@@ -38,10 +38,10 @@ def check_speed(speed: float | str) -> float | None:
 class Playback:
     """Paces deliveries: the body of a source's `read`.
 
-    Stamps within the deliveries are seconds of the recording, the first item standing at
-    `first_s`. They come out shifted by `origin_s`. Without an origin, paced stamps are put on the
-    clock, so that the first item stands where the clock is now; unpaced ones are kept. Pacing
-    begins now, or at `origin_s` where that lies ahead. `speed` None waits for nothing.
+    Stamps within the deliveries are seconds of the recording, which starts at `first_s`. They
+    come out with its start moved to `origin_s`, which is also when on the clock it starts: who
+    comes late catches up. Without an origin it starts now, and so do its stamps where it is
+    paced; unpaced ones are kept. `speed` None waits for nothing.
     """
 
     def __init__(
@@ -52,12 +52,10 @@ class Playback:
         origin_s: float | None,
         first_s: float = 0.0,
     ) -> None:
-        now = clock.now()
         self._deliveries, self._clock, self._speed = deliveries, clock, speed
-        self._start_s = now if origin_s is None else max(now, origin_s)
-        if origin_s is None:
-            origin_s = 0.0 if speed is None else self._start_s - first_s
-        self._shift_s = origin_s
+        self._start_s = clock.now() if origin_s is None else origin_s
+        moved = speed is not None or origin_s is not None
+        self._shift_s = self._start_s - first_s if moved else 0.0
         self._next: Delivery | None = None
         self._closed = threading.Event()
 

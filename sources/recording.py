@@ -36,6 +36,12 @@ class RecordedStream:
         """How many segments it has."""
         return len(self.segment_starts)
 
+    @property
+    def end_s(self) -> float:
+        """When its last item is over, in seconds of the recording."""
+        assert self.info.rate_hz is not None
+        return self.time(self.n_items - 1) + 1.0 / self.info.rate_hz
+
     def time(self, position: int) -> float:
         """Where item `position` stands, in seconds of the recording."""
         assert self.info.rate_hz is not None
@@ -59,3 +65,13 @@ class Recording:
     markers: tuple[tuple[float, str], ...] = ()
     start_wall: float | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def first_s(self) -> float:
+        """When its first item stands, over all streams."""
+        return min(stream.time(0) for stream in self.streams)
+
+    @property
+    def end_s(self) -> float:
+        """When its last item is over, over all streams."""
+        return max(stream.end_s for stream in self.streams)

@@ -27,9 +27,10 @@ class ReplaySource:
 
     `speed` is a factor of real time or "max"; `loop` begins again at the end, in a new segment;
     `stream` renames the stream, `stream_in_file` picks one where there are several; `chunk` is
-    in items. Event time starts at `origin_s` (plus the file's own clock where it has one). The
-    default is the clock's time on entering where the playing is paced, else 0. A chunk is handed
-    out when the clock has reached its last item.
+    in items. The recording starts at `origin_s`, in event time and, where it is paced, on the
+    clock; so a paced replay whose event time starts at 0 needs a clock that does. The default is
+    the clock's time on entering where it is paced, else the file's own clock, or 0 without one.
+    A chunk is handed out when the clock has reached its last item.
     """
 
     info: StreamInfo
@@ -64,11 +65,11 @@ class ReplaySource:
         chunk_s = _CHUNK_AT_MAX_S if self._speed is None else _CHUNK_S
         size = self._chunk or max(1, round(chunk_s * rate_hz))
         self._playback = Playback(
-            _deliveries(recorded, self.info.name, size, self._loop),
+            _deliveries(recorded, recording, self.info.name, size, self._loop),
             self._clock,
             self._speed,
             self._origin_s,
-            recorded.time(0),
+            recording.first_s,
         )
         return self
 
@@ -96,11 +97,14 @@ def _pick(recording: Recording, name: str | None) -> RecordedStream:
     return recording.streams[names.index(name)]
 
 
-def _deliveries(stream: RecordedStream, name: str, size: int, loop: bool) -> Iterator[Delivery]:
-    """The whole stream in chunks of up to `size` items, once or for ever."""
-    assert stream.info.rate_hz is not None
-    first_s = stream.time(0)
-    length_s = stream.time(stream.n_items - 1) + 1.0 / stream.info.rate_hz - first_s
+def _deliveries(
+    stream: RecordedStream, recording: Recording, name: str, size: int, loop: bool
+) -> Iterator[Delivery]:
+    """The whole stream in chunks of up to `size` items, once or for ever.
+
+    Time counts from the start of the recording, so that its streams stay together.
+    """
+    first_s, length_s = recording.first_s, recording.end_s - recording.first_s
     n_rounds = 0
     while n_rounds == 0 or loop:
         for chunk, at in _chunks(stream, name, size):

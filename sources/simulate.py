@@ -12,9 +12,9 @@ import numpy as np
 
 from engine.clock import Clock, MonotonicClock
 from engine.errors import ConfigError, EndOfStream
+from engine.plugins import nearest
 from engine.types import Array, Chunk, StreamInfo
 from sources.faults import parse_faults, with_faults
-from sources.names import did_you_mean
 from sources.participant import LatentState
 from sources.playback import Delivery, Playback, check_speed
 from sources.synthetic_eeg import SyntheticEeg
@@ -65,7 +65,8 @@ class SimulateSource:
         origin_s: float | None = None,
     ) -> None:
         if kind not in _SIGNALS:
-            raise ConfigError(f"kind: cannot simulate {kind!r}{did_you_mean(str(kind), _SIGNALS)}")
+            hint = nearest(str(kind), _SIGNALS) or f"; known: {', '.join(_SIGNALS)}"
+            raise ConfigError(f"kind: cannot simulate {kind!r}{hint}")
         for key, value in (("rate_hz", rate_hz), ("chunk_s", chunk_s), ("seconds", seconds)):
             if value is not None and not _is_positive(value):
                 raise ConfigError(f"{key}: {value!r}; need a number above 0")

@@ -225,9 +225,10 @@ def test_every_declared_plug_in_is_known_by_name() -> None:
 
 
 def test_an_unknown_plug_in_names_the_nearest_and_the_known() -> None:
-    with pytest.raises(ConfigError, match=r"no source is called 'simulat'; did you mean") as told:
+    with pytest.raises(ConfigError) as told:
         plugins.load("vagus.sources", "simulat")
-    assert "known: " in str(told.value)
+    assert str(told.value).startswith("no source is called 'simulat' (known: ")
+    assert str(told.value).endswith("simulate); did you mean 'simulate'?")
 
 
 def test_a_plug_in_that_lacks_a_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -291,7 +291,7 @@ def test_where_finds_every_key_and_else_the_map_around_it(write: Write) -> None:
     assert config.where("streams.eeg.source.match") == "live.yaml:9:25"
     assert config.where("streams.eeg.source.match.type") == "live.yaml:9:33"
     assert config.where(("streams", "eeg", "bundle")) == "live.yaml:10:5"
-    assert config.where("sinks.1.path") == "live.yaml:20:41"
+    assert config.where("sinks.1.path") == "live.yaml:20:40"
     assert config.where("streams.eeg.nothing.here") == "live.yaml:8:3"
     assert config.where("nothing") == "live.yaml:1:1"
 

@@ -17,17 +17,22 @@ from engine.features import Feature, build_features
 from engine.steps import build_steps
 from engine.types import Array, Step, StreamInfo
 
-EEG = StreamInfo("Cap", "eeg", 256.0, ("FP1", "FP2", "T3", "T4", "O1", "O2"), "uV", (6,))
+# Enough channels that numpy's order of addition over them depends on the memory layout.
+CHANNELS = (
+    "FP1", "FP2", "F7", "F3", "FZ", "F4", "F8", "T3", "C3", "CZ",
+    "C4", "T4", "T5", "P3", "PZ", "P4", "T6", "O1", "O2",
+)  # fmt: skip
+EEG = StreamInfo("Cap", "eeg", 256.0, CHANNELS, "uV", (len(CHANNELS),))
 
 # One row per installed plug-in: arguments to try it with. A plug-in without a row fails.
 STEPS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "bandpass": [{"low_hz": 1, "high_hz": 40}, {"low_hz": 8, "high_hz": 12, "order": 2}],
     "notch": [{"freq_hz": 50}],
     "resample": [{"rate_hz": r} for r in (64.0, 100.0, 250.0, 256.0, 300.0, 512.0)],
-    "reference": [{"method": "average"}, {"channels": ["T7", "T8"]}],
+    "reference": [{"method": "average"}, {"channels": list(CHANNELS[2:13])}],
     "scale": [{"factor": 0.3}, {"unit": "V"}, {"unit": "uV"}],
     "clip": [{"low": -1.0, "high": 0.5}],
-    "select": [{"channels": ["O2", "FP1", "T7"]}, {"channels": ["T3", "T4"]}],
+    "select": [{"channels": ["O2", "FP1", "T7"]}, {"channels": ["F7", "F3"]}],
 }
 FEATURES: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "log_band_power": [{}, {"bands": {"slow": [0, 4], "alpha": [8, 13]}, "taper": "boxcar"}],
@@ -56,9 +61,9 @@ def _feature(name: str, args: Mapping[str, Any]) -> Feature:
 
 
 def _signal(n: int, seed: int = 0) -> tuple[Array, Array]:
-    """Noise on offsets as electrodes have them, (n, 6), and a validity with some gaps in it."""
+    """Noise on offsets as electrodes have them, (n, 19), and a validity with some gaps in it."""
     rng = np.random.default_rng(seed)
-    x = rng.standard_normal((n, 6)) + rng.uniform(-300, 300, 6)
+    x = rng.standard_normal((n, 19)) + rng.uniform(-300, 300, 19)
     valid = np.repeat(rng.random(n // 10 + 1) > 0.1, 10)[:n]
     return x.astype(np.float32), valid
 
@@ -169,8 +174,8 @@ def test_a_feature_gives_the_same_bits_again_and_in_any_memory_layout(
     name: str, args: Mapping[str, Any]
 ) -> None:
     feature, (x, valid) = _feature(name, args), _signal(N_ITEMS)
-    wide = np.zeros((2 * N_ITEMS, 13), np.float32)
-    wide[::2, 1:12:2] = x
+    wide = np.zeros((2 * N_ITEMS, 40), np.float32)
+    wide[::2, 1:39:2] = x
     marks = np.zeros(3 * N_ITEMS, bool)
     marks[::3] = valid
     backward = np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1]
@@ -178,7 +183,7 @@ def test_a_feature_gives_the_same_bits_again_and_in_any_memory_layout(
         marks[::3] = mask
         bits = feature(x, mask).tobytes()
         feature(x + 1, ~mask)
-        for window in (x, np.asfortranarray(x), wide[::2, 1:12:2], backward):
+        for window in (x, np.asfortranarray(x), wide[::2, 1:39:2], backward):
             assert feature(window, mask).tobytes() == bits
             assert feature(window, marks[::3]).tobytes() == bits
             assert _feature(name, args)(window, mask).tobytes() == bits

@@ -239,3 +239,9 @@ def test_a_fault_that_does_not_exist_is_refused_by_name(fault: dict[str, Any], s
     with pytest.raises(ConfigError) as caught:
         SimulateSource(faults=[fault])
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("faults", [{"kind": "gap"}, "gap", ["gap"]])
+def test_faults_that_are_no_list_of_maps_are_refused(faults: Any) -> None:
+    with pytest.raises(ConfigError, match=r"faults: .*; need a list of maps"):
+        SimulateSource(faults=faults)

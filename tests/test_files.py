@@ -124,6 +124,28 @@ def test_foreign_and_torn_npz_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".edf"])
+def test_random_damage_gives_a_data_error_or_a_readable_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"p{suffix}"
+    if suffix == ".npz":
+        save_npz(path, t=np.arange(50.0), label="sad")
+    else:
+        save_edf(path, signal("EEG Cz"), signal("EEG Pz"), annotations=[])
+    good, rng, refused = path.read_bytes(), np.random.default_rng(5), 0
+    for _ in range(300):
+        body = bytearray(good[: rng.integers(1, len(good)) if rng.random() < 0.1 else None])
+        for at in rng.integers(0, min(len(body), 1200), rng.integers(1, 4)):
+            body[at] = rng.choice([rng.integers(0, 256), *b"0129 .-+"])
+        path.write_bytes(body)
+        try:
+            (stream,) = open_recording(path).streams
+            stream.read(0, min(10, stream.n_items))
+            inspect(path)
+        except DataError:
+            refused += 1
+    assert refused > 30
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".edf"])
 def test_empty_file_is_called_empty(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"p{suffix}"
     path.touch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,34 @@ def test_a_file_without_a_clock_has_one_stamp_at_its_origin(tmp_path: Path) -> N
     assert sum((c.stamps for c in replayed(path, origin_s=7.5)), ()) == ((0, 7.5),)
 
 
+def test_a_file_with_a_clock_keeps_it_unless_an_origin_is_given(tmp_path: Path) -> None:
+    path = save(tmp_path / "p.npz", t=1000 + np.arange(503) / RATE_HZ)
+    assert replayed(path)[0].stamps[0] == (0, 1000.0)
+    assert replayed(path, origin_s=7.5)[0].stamps[0] == (0, 7.5)
+
+
+def test_streams_of_one_recording_keep_their_distance(tmp_path: Path) -> None:
+    (early,) = open_recording(save(tmp_path / "p.npz")).streams
+    late = replace(
+        early, info=replace(early.info, name="late"), stamps=(np.array([0]), np.array([0.5]))
+    )
+    both = Recording("p", tmp_path, (early, late))
+    starts = {}
+    for name in ("physio", "late"):
+        clock = SettableClock(20.0)
+        source = ReplaySource(both, stream_in_file=name, chunk=1, clock=clock, loop=True)
+        with source:
+            begins: list[tuple[float, float]] = []
+            while len(begins) < 2:
+                chunk = source.read(1.0)
+                if chunk is not None and chunk.first_index == 0:
+                    begins.append((chunk.stamps[0][1], clock.now()))
+        np.testing.assert_allclose([stamp for stamp, _ in begins], [now for _, now in begins])
+        starts[name] = [stamp for stamp, _ in begins]
+    np.testing.assert_allclose(starts["physio"], [20.0, 20.0 + 10.56])
+    np.testing.assert_allclose(starts["late"], [20.5, 20.5 + 10.56])
+
+
 def test_paced_replay_stands_on_the_clock_it_was_entered_at(tmp_path: Path) -> None:
     path = save(tmp_path / "p.npz", t=1000 + np.arange(503) / RATE_HZ)
     with ReplaySource(path=path, clock=SettableClock(40.0)) as source:
@@ -184,6 +213,17 @@ def test_playing_waits_for_an_origin_that_lies_ahead(tmp_path: Path) -> None:
         assert chunk is not None
         assert chunk.stamps == ((0, 3.0),)
         assert clock.now() == 3.0
+
+
+def test_a_source_that_is_entered_late_catches_up_with_its_origin(tmp_path: Path) -> None:
+    clock = SettableClock(7.0)
+    path = save(tmp_path / "p.npz")
+    with ReplaySource(path=path, chunk=50, clock=clock, origin_s=4.5) as source:
+        times = []
+        for _ in range(4):
+            assert source.read(1.0) is not None
+            times.append(clock.now())
+    assert times == pytest.approx([7.0, 7.0, 4.5 + 149 / RATE_HZ, 4.5 + 199 / RATE_HZ])
 
 
 def test_a_loop_goes_on_in_a_new_segment_without_a_hole_in_time(tmp_path: Path) -> None:

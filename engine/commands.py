@@ -1,0 +1,157 @@
+"""The commands that the engine itself brings: run, check, control, record, verify."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine.errors import ConfigError
+
+__all__ = ["check", "control", "record", "run", "verify"]
+
+_DURATION = typer.Option("--duration", help="Stop after so many seconds.", min=0.0)
+
+
+def run(
+    configs: Annotated[list[str], typer.Argument(help="Config files, or shipped names.")],
+    duration: Annotated[float | None, _DURATION] = None,
+    sessions: Annotated[
+        int, typer.Option("--sessions", help="Repeat simulated or replayed sessions.", min=1)
+    ] = 1,
+) -> None:
+    """Run the engine: sources in, predictions out, until stopped."""
+    from engine.config import agree, load_config, repeat
+
+    loaded = [load_config(name) for name in configs]
+    if sessions > 1:
+        loaded = [one for config in loaded for one in repeat(config, sessions)]
+    _serve(loaded, duration, agree)
+
+
+def record(
+    config: Annotated[str, typer.Argument(help="A config file, or a shipped name.")],
+    out: Annotated[Path, typer.Option("--out", help="The recording to write (.mcap).")],
+    duration: Annotated[float | None, _DURATION] = None,
+) -> None:
+    """Run a config and record everything, raw signals too."""
+    from engine.config import agree, load_config
+    from engine.settings import Recording
+
+    loaded = load_config(config)
+    recording = Recording(path=str(out), raw=True)
+    _serve([loaded.model_copy(update={"recording": recording})], duration, agree)
+
+
+def check(
+    config: Annotated[str | None, typer.Argument(help="A config file, or a shipped name.")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema, for editors.")
+    ] = False,
+) -> None:
+    """Resolve a config without opening a device, and say what it would do."""
+    from engine.config import Config, load_config
+    from engine.prepare import make_sources, plan
+
+    if schema:
+        print(json.dumps(Config.model_json_schema(), indent=2))
+        return
+    if config is None:
+        raise ConfigError("which config? vagus check CONFIG, or vagus check --schema")
+    loaded = load_config(config)
+    loaded.check_plugins()
+    planned = plan(loaded, "check", 0.0, None)
+    from engine.clock import MonotonicClock
+
+    make_sources(loaded, MonotonicClock(), 0.0)
+    print(f"session {planned.session}: a prediction every {planned.hop_s:g} s")
+    for name, stream in planned.streams.items():
+        source = loaded.streams[name].source.type
+        reads = "recorded only" if stream.bundle is None else f"read by {stream.bundle.id}"
+        print(f"  {name}: {source}, {reads}")
+
+
+def control(
+    verb: Annotated[str, typer.Argument(help="status, mark, pause, resume, fetch, shutdown, …")],
+    args: Annotated[list[str] | None, typer.Argument(help="key=value, as many as needed")] = None,
+    url: Annotated[
+        str, typer.Option("--url", help="The engine's control socket.")
+    ] = "tcp://127.0.0.1:5571",
+) -> None:
+    """Ask a running engine something, or to do something."""
+    from engine.control import request
+
+    print(json.dumps(request(url, verb, _pairs(args or []), timeout_s=5.0), default=_plain))
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(help="A recording (.mcap).")],
+) -> None:
+    """Prove a recording: every byte, the account, and the same predictions again."""
+    from engine.rerun import verify as prove
+
+    proof = prove(path)
+    report = proof.report
+    print(f"{path}: {report.n_records} records, every checksum and number right")
+    for kind, n in sorted(report.counts.items()):
+        print(f"  {n:8d} {kind}")
+    if not report.clean:
+        print(f"  the recording has no clean end: {report.end}")
+    if proof.reason is None:
+        print(f"  {proof.n_compared} predictions made again from the inputs: equal, bit for bit")
+    else:
+        print(f"  predictions not made again: {proof.reason}")
+
+
+def _serve(configs: list[Any], duration: float | None, agree: Any) -> None:
+    from engine.daemon import Engine
+
+    agree(configs)
+    for config in configs:
+        config.check_plugins()
+    engine = Engine(configs)
+    with engine.signals(), engine:
+        print(f"ready: publish {engine.publisher.url} control {engine.control.url}", flush=True)
+        _tell_systemd("READY=1")
+        engine.loop(duration)
+        _tell_systemd("STOPPING=1")
+
+
+def _tell_systemd(state: str) -> None:
+    """The service manager's notification protocol (sd_notify): a datagram to its socket."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect("\0" + address[1:] if address.startswith("@") else address)
+            sock.sendall(state.encode())
+        except OSError as error:
+            print(f"vagus: systemd was not told: {error}", file=sys.stderr)
+
+
+def _pairs(args: list[str]) -> dict[str, Any]:
+    """key=value -> {key: value}, values as JSON where they are JSON, else as text."""
+    pairs: dict[str, Any] = {}
+    for arg in args:
+        key, equals, value = arg.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"'{arg}' is not key=value; for example: session=p01")
+        try:
+            pairs[key] = json.loads(value)
+        except json.JSONDecodeError:
+            pairs[key] = value
+    return pairs
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):  # bodies of fetched messages
+        import msgspec
+
+        return msgspec.msgpack.decode(value)
+    raise TypeError(type(value))
