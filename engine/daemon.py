@@ -27,7 +27,7 @@ from engine.prepare import make_sinks, make_sources, plan
 from engine.publish import Publisher
 from engine.seat import Seat
 from engine.session import Session
-from engine.types import Message
+from engine.types import Message, Sink
 
 __all__ = ["Engine"]
 
@@ -38,18 +38,25 @@ class Engine:
     """Runs sessions until they end or it is stopped; owns the sockets, the inbox, the batcher.
 
     A context manager: entering binds the sockets and starts the sources of `configs`, leaving
-    drains, closes the recordings with their final account and frees the ports. With `until_done`
-    the loop ends when all sessions have ended.
+    drains, closes the recordings with their final account and frees the ports. The loop ends when
+    all sessions have ended; with `together` False they run one after another. `sinks` get every
+    message, beside those that the configs name.
     """
 
     def __init__(
-        self, configs: Iterable[Config], *, clock: Clock | None = None, until_done: bool = True
+        self,
+        configs: Iterable[Config],
+        *,
+        clock: Clock | None = None,
+        together: bool = True,
+        sinks: Iterable[Sink] = (),
     ) -> None:
         self.configs = list(configs)
+        self._waiting = [] if together else self.configs[1:]
+        self._sinks = list(sinks)
         self.run_id = uuid.uuid4().hex[:12]
         self.seats: dict[str, Seat] = {}
         self._clock = clock or MonotonicClock()
-        self._until_done = until_done
         self._stopping = threading.Event()
         self._inbox = Inbox()
         self._batcher = Batcher(self._infer_failed)
@@ -64,7 +71,9 @@ class Engine:
         try:
             self.publisher = Publisher(self._context, first.publish, clock=self._clock)
             self.control = ControlSocket(self._context, first.control)
-            for config in self.configs:
+            for sink in self._sinks:
+                self._attach(sink)
+            for config in self.configs[: len(self.configs) - len(self._waiting)]:
                 self.join(config)
         except BaseException:
             self._close()
@@ -102,8 +111,12 @@ class Engine:
             now_s = self._clock.now()
             if end_s is not None and now_s >= end_s:
                 return
-            if self._until_done and self.seats and self._all_done():
-                return
+            if self.seats and self._all_done():
+                if not self._waiting:
+                    return
+                for name in list(self.seats):
+                    self.leave(name)
+                self.join(self._waiting.pop(0))
             poller.poll(self._wait_ms(now_s, end_s))
             self.turn()
 
@@ -125,8 +138,8 @@ class Engine:
                 seat.health(now_s)
                 self._prove(seat)
         for seat in self.seats.values():
-            if seat.failure is not None and self._until_done:
-                raise seat.failure
+            if seat.failure is not None and seat.session.done:
+                raise seat.failure  # nothing can come of it any more: the user has to act
 
     def join(self, config: Config) -> None:
         """Seat a session: load its bundles, open its log, start its sources."""
@@ -141,9 +154,7 @@ class Engine:
         )
         self.seats[config.session] = seat
         for sink in make_sinks(config):
-            outlet = Outlet(sink)
-            outlet.start()
-            self._outlets.append(outlet)
+            self._attach(sink)
         seat.event("session.joined")
         if log is not None:
             seat.event("recording.started", path=str(log.path))
@@ -158,6 +169,11 @@ class Engine:
         seat.event("session.left")
         seat.close()
         del self.seats[name]
+
+    def _attach(self, sink: Sink) -> None:
+        outlet = Outlet(sink)
+        outlet.start()
+        self._outlets.append(outlet)
 
     def _load(self, name: str) -> Bundle:
         if name not in self._bundles:

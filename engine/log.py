@@ -195,7 +195,7 @@ class LogWriter:
             if ending:
                 _write(self._fd, self._layout.closing(self._size, self._crc))
             if ending or time.monotonic() - synced_s >= self._sync_s:
-                os.fdatasync(self._fd)
+                os.fsync(self._fd)
                 synced_s = time.monotonic()
             if ending:
                 self._state = "closed" if self._failed is None else "failed"
@@ -226,8 +226,11 @@ class LogWriter:
 
 def _create(path: Path) -> int:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        os.makedirs(path.parent, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError as error:
         raise ResourceError(
             f"{path} exists, and a recording overwrites nothing: choose another name, "

@@ -6,6 +6,7 @@ import ast
 import copy
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -106,12 +107,12 @@ class _Mutant(ast.NodeTransformer):
     def _more(self, value: ast.expr) -> ast.expr:
         return ast.BinOp(value, ast.Add(), ast.Constant(1))
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:  # noqa: N802
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
         if (node.lineno, node.col_offset) == self.at:
             node.value = self._more(node.value)
         return node
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         if (node.lineno, node.col_offset) == self.at:
             node.args[1] = self._more(node.args[1])
@@ -123,7 +124,7 @@ def counting_lines() -> Iterator[tuple[str, int, int]]:
     for name in COUNTED:
         module = importlib.import_module(f"engine.{name}")
         assert module.__file__ is not None
-        for node in ast.walk(ast.parse(open(module.__file__).read())):
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
             augmented = isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute)
             if augmented and node.target.attr in ("n_in", "n_out"):
                 yield name, node.lineno, node.col_offset
@@ -144,7 +145,7 @@ def mutated(name: str, at: tuple[int, int]) -> Iterator[tuple[Any, CodeType, Cod
     """(function, its code, its mutated code) for each method that the mutation changes."""
     module = importlib.import_module(f"engine.{name}")
     assert module.__file__ is not None
-    tree = ast.parse(open(module.__file__).read())
+    tree = ast.parse(Path(module.__file__).read_text())
     before = dict(codes(compile(tree, module.__file__, "exec")))
     mutant = ast.fix_missing_locations(_Mutant(at).visit(copy.deepcopy(tree)))
     after = dict(codes(compile(mutant, module.__file__, "exec")))
