@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from engine.errors import AccountError
@@ -69,11 +69,6 @@ class Account:
     def equal(self, law: str, one: Callable[[], int], other: Callable[[], int]) -> None:
         """Demand that two independently kept numbers agree whenever the account is checked."""
         self._laws.append((law, one, other))
-
-    def forget(self, stream: str, names: Iterable[str]) -> None:
-        """Close stages that a stream does not have (any more)."""
-        for name in names:
-            self._stages.get(stream, {}).pop(name, None)
 
     def snapshot(self) -> dict[str, dict[str, dict[str, Any]]]:
         """{stream: {stage: counters}}, balanced at this instant."""

@@ -5,7 +5,6 @@ Protocol: wire.md's ROUTER socket; a plain REQ or DEALER socket and msgpack are 
 
 from __future__ import annotations
 
-import itertools
 import sys
 import traceback
 from collections import Counter
@@ -41,6 +40,7 @@ _MAX_INCOMING = 16 << 20  # bytes; whoever sends more is cut off
 _MAX_WAITING = 64  # requests of one client before it has to wait
 _MAX_TURN = 256  # requests handled before the loop gets its turn again
 _LINGER_MS = 200
+_ID = 1  # of our own requests: one a socket
 _MAX_WORD = 40  # of an unknown name, in an error
 _EXIT_CODES = {"busy": ResourceError.exit_code, "failed": 1}
 
@@ -157,28 +157,31 @@ def request(
         socket.linger = 0
         socket.maxmsgsize = wire.MAX_MESSAGE
         endpoint.connect(socket, url, "control")
-        number = next(_NUMBERS)
-        asked = {"v": wire.VERSION, "id": number, "verb": verb, "args": dict(args)}
-        socket.send(msgspec.msgpack.encode(asked))
+        socket.send(_ask(verb, args))
         if not socket.poll(round(1e3 * timeout_s)):
             raise ResourceError(
                 f"control {url}: nobody answers within {timeout_s:g} s; start an engine there "
                 "(vagus run CONFIG) or give the control address of one that runs"
             )
-        return _result(socket.recv(), number, url)
+        return _result(socket.recv(), url)
     finally:
         socket.close(0)
         if context is None:
             own.term()
 
 
-_NUMBERS = itertools.count(1)
+def _ask(verb: str, args: Mapping[str, Any]) -> bytes:
+    asked = {"v": wire.VERSION, "id": _ID, "verb": verb, "args": dict(args)}
+    try:
+        return msgspec.msgpack.encode(asked)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ControlError("bad_argument", f"{verb}: this cannot be sent: {error}") from error
 
 
-def _result(body: bytes, number: int, url: str) -> Any:
-    """The result in a reply to request `number`."""
+def _result(body: bytes, url: str) -> Any:
+    """The result in the reply that came from `url`."""
     reply = wire.unpack(body, f"the reply of {url}", with_bytes=True)
-    if not isinstance(reply, dict) or reply.get("id") not in (number, None):
+    if not isinstance(reply, dict) or reply.get("id") not in (_ID, None):
         raise wire.WireError(f"{url} gave no reply to the request; is it a control socket?")
     if reply.get("ok") is True:
         return reply.get("result")

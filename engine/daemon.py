@@ -20,7 +20,7 @@ from engine.control import ControlSocket
 from engine.desk import Desk
 from engine.errors import AccountError, ConfigError
 from engine.inbox import Inbox
-from engine.log import LogWriter, expand_name
+from engine.log import LogHeader, LogWriter, expand_name
 from engine.outlet import Outlet
 from engine.plan import SessionPlan
 from engine.prepare import make_sinks, make_sources, plan
@@ -185,14 +185,14 @@ class Engine:
             return None
         path = expand_name(config.recording.path, config.session, wall_s)
         bundles = {n: s.bundle.sha256 for n, s in planned.streams.items() if s.bundle}
-        header = {
-            "run": planned.run,
-            "session": planned.session,
-            "config": config.model_dump_json(exclude_none=True),
-            "origin_s": planned.origin_s,
-            "wall_offset_s": planned.wall_offset_s,
-            "bundles": bundles,
-        }
+        header = LogHeader(
+            run=planned.run,
+            session=planned.session,
+            config=config.model_dump_json(exclude_none=True),
+            origin_s=planned.origin_s,
+            wall_offset_s=planned.wall_offset_s,
+            bundles=bundles,
+        )
         return LogWriter(path, header, raw=config.recording.raw, clock=self._clock)
 
     def _all_done(self) -> bool:

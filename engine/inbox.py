@@ -57,19 +57,16 @@ class Inbox:
         """A file descriptor to poll for reading."""
         return self._wake_r
 
-    def open(self, session: str, stream: str, account: Account, limit: int, block: bool) -> None:
-        """Let a stream in, with room for `limit` items; counts its stage `inbox`."""
+    def open(self, session: str, stream: str, account: Account, limit: int, block: bool) -> Stage:
+        """Let a stream in, with room for `limit` items; returns its stage `inbox`."""
         key = (session, stream)
         port = self._ports[key] = _Port(limit, block)
         port.stage = account.stage(stream, "inbox", lambda: self._held(key))
+        return port.stage
 
     def frozen(self) -> threading.Lock:
         """A lock to hold while the account is read, so that no thread counts meanwhile."""
         return self._lock
-
-    def n_out(self, session: str, stream: str) -> int:
-        """Items that the loop took, of one stream."""
-        return self._ports[session, stream].stage.n_out
 
     def close(self, session: str) -> None:
         """Drop what is left of a session, counted as shutdown, and let nothing more in."""

@@ -245,4 +245,5 @@ class Lane:
             whole[:n], mask[:n] = data, valid
             data, valid = whole, mask
         first = mark.last + 1 - min(self._span, mark.n_source)
-        return Window(self.stream, mark.segment, first, mark.last, data, valid, n)
+        n_valid = int(np.count_nonzero(valid))
+        return Window(self.stream, mark.segment, first, mark.last, data, valid, n, n_valid)

@@ -13,7 +13,8 @@ from engine.bundle import Bundle
 from engine.config import config_from
 from engine.errors import DataError
 from engine.log_format import Command, LogHeader
-from engine.log_reader import LogReader, check_log
+from engine.log_check import LogReport, check_log
+from engine.log_reader import LogReader
 from engine.player import Player
 from engine.prepare import plan
 from engine.types import Chunk, Event, Marker, Prediction
@@ -25,7 +26,7 @@ __all__ = ["Proof", "rerun", "verify"]
 class Proof:
     """What a recording was found to hold, and what its predictions were compared with."""
 
-    report: Any  # LogReport
+    report: LogReport
     n_compared: int  # predictions made again and found equal; 0 where raw signals are missing
     reason: str | None = None  # why none was compared
 

@@ -61,10 +61,10 @@ class Seat:
         account, name = self.session.account, plan.session
         for stream in sources:
             block = config.streams[stream].policy == "block"
-            inbox.open(name, stream, account, _INBOX_ITEMS, block)
+            stage = inbox.open(name, stream, account, _INBOX_ITEMS, block)
             account.equal(
                 f"{stream}: out of inbox = in of timeline",
-                lambda stream=stream: inbox.n_out(name, stream),  # type: ignore[misc]
+                lambda stage=stage: stage.n_out,  # type: ignore[misc]
                 lambda stream=stream: self.session.items_in(stream),  # type: ignore[misc]
             )
         self.readers = [Reader(name, s, source, inbox, clock) for s, source in sources.items()]
@@ -98,8 +98,6 @@ class Seat:
         if item.chunk is None:
             self._take_word(item)
             return
-        if self.log is not None:
-            self.log.chunk(item.chunk)
         stream = self.config.streams[item.stream]
         late_s = self._taken_s - item.arrived_s
         self._shedding = stream.policy == "latest" and late_s > stream.overload.stale_s
@@ -107,6 +105,8 @@ class Seat:
         if item.stream in self._stalled:
             self._stalled.discard(item.stream)
             self.command("unstall", stream=item.stream)
+        if self.log is not None:
+            self.log.chunk(item.chunk)
         self.session.push(item.chunk)
         self._shedding = False
 
@@ -180,7 +180,8 @@ class Seat:
         """Close the log with the final account."""
         if self.log is not None:
             with self._inbox.frozen():
-                self.log.close(self.session.account.snapshot())
+                account = self.session.account.snapshot()
+            self.log.close(account)
 
     def schema(self) -> None:
         """Announce what the session is made of."""

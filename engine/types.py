@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
@@ -111,7 +110,8 @@ class Window:
     """The last `window_s` of one stream at a tick, after its steps.
 
     `data` (time, *item) and `valid` (time,) are read-only views into the lane's ring: copy them
-    to keep them. A partly filled window has `n_items` items first and invalid zeros behind.
+    to keep them. A partly filled window has `n_items` items first and invalid zeros behind;
+    `n_valid` of them are valid.
     `first` and `last` are the indices, inclusive, of the source items it spans.
     """
 
@@ -122,16 +122,17 @@ class Window:
     data: Array
     valid: Array
     n_items: int
+    n_valid: int
 
     @property
     def filled(self) -> float:
         """The valid share of the whole window, 0 to 1."""
-        return int(np.count_nonzero(self.valid)) / len(self.valid)
+        return self.n_valid / len(self.valid)
 
     @property
     def quality(self) -> float:
         """The valid share of the items at hand, 0 to 1."""
-        return int(np.count_nonzero(self.valid)) / self.n_items
+        return self.n_valid / self.n_items
 
 
 @dataclass(frozen=True, slots=True)

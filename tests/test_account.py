@@ -40,31 +40,28 @@ def scenario() -> Account:
             session.shed(message)
         else:
             batcher.add(session, message)
-            session.account.check()  # while windows are held
 
     session = Session(plan(), emit)
     batcher.join(session)
-    inbox.open("p1", "eeg", session.account, 64, block=False)
-    session.account.equal(
-        "inbox", lambda: inbox.n_out("p1", "eeg"), lambda: session.items_in("eeg")
-    )
+    stage = inbox.open("p1", "eeg", session.account, 64, block=False)
+    session.account.equal("inbox", lambda: stage.n_out, lambda: session.items_in("eeg"))
     session.command("connect", stream="eeg", info=info())
 
     def turn() -> None:
         for item in inbox.take():
             assert item.chunk is not None
             session.push(item.chunk)
+        session.account.check()  # while windows and messages are held
         made.extend(prediction for _, prediction, _ in batcher.run())
         while made:
-            session.account.check()  # while messages are held
             session.sent(made.pop())
         session.account.check()
 
     faults = ["gap", "nan", "duplicate", "reorder", "lost"]
     chunks = device(rng, 3000, faults=faults)
     half = len(chunks) // 2
-    silent = Chunk("eeg", 9, 0, ((0, 90.0),), np.zeros((700, 3), np.float32))
-    odd = Chunk("eeg", 9, 700, ((700, 96.0),), np.zeros((5, 2), np.float32))
+    silent = Chunk("eeg", 1000, 0, ((0, 90.0),), np.zeros((700, 3), np.float32))
+    odd = Chunk("eeg", 1000, 700, ((700, 96.0),), np.zeros((5, 2), np.float32))
     old = Chunk("eeg", 0, 0, ((0, 0.0),), np.zeros((5, 3), np.float32))
     for chunk in [*chunks[:half], old, *chunks[half:], silent, odd, old]:
         inbox.put(Item("p1", "eeg", 0.0, chunk))
@@ -72,8 +69,8 @@ def scenario() -> Account:
             session.account.check()
             turn()
     turn()
-    unstamped = Chunk("eeg", 10, 5, ((8, 100.0),), np.ones((9, 3), np.float32))
-    nothing = Chunk("eeg", 11, 5, (), np.ones((9, 3), np.float32))
+    unstamped = Chunk("eeg", 1001, 5, ((8, 100.0),), np.ones((9, 3), np.float32))
+    nothing = Chunk("eeg", 1002, 5, (), np.ones((9, 3), np.float32))
     for chunk in (unstamped, nothing):
         inbox.put(Item("p1", "eeg", 0.0, chunk))
         turn()
@@ -82,8 +79,8 @@ def scenario() -> Account:
         inbox.put(Item("p1", "eeg", 0.0, old))
     turn()
     session.command("connect", stream="eeg", info=info())
-    go_on = Chunk("eeg", 12, 0, ((0, 110.0),), rng.normal(size=(300, 3)).astype(np.float32))
-    session.push(go_on) if False else inbox.put(Item("p1", "eeg", 0.0, go_on))
+    go_on = Chunk("eeg", 1003, 0, ((0, 110.0),), rng.normal(size=(300, 3)).astype(np.float32))
+    inbox.put(Item("p1", "eeg", 0.0, go_on))
     for item in inbox.take():
         assert item.chunk is not None
         session.push(item.chunk)
@@ -92,7 +89,6 @@ def scenario() -> Account:
     for message in made:
         session.sent(message)
     inbox.close("p1")
-    session.account.forget("eeg", ["none"])
     session.account.check()
     inbox.shut()
     return session.account

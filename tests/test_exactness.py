@@ -163,4 +163,4 @@ def test_a_muted_stream_is_missing_until_it_is_unmuted() -> None:
         if i == 12:
             player.command("unmute", stream="eeg")
         seen += [m.missing for m in player.push(chunk) if m.kind == "prediction"]
-    assert seen[5:13] == [[]] + [["eeg"]] * 6 + [[]]
+    assert seen[4:12] == [[], *[["eeg"]] * 6, []]
