@@ -101,7 +101,7 @@ def verify(
     for kind, n in sorted(report.counts.items()):
         print(f"  {n:8d} {kind}")
     if not report.clean:
-        print(f"  the recording has no clean end: {report.end}")
+        print("  the recording has no clean end: the engine was killed, or the disk failed")
     if proof.reason is None:
         print(f"  {proof.n_compared} predictions made again from the inputs: equal, bit for bit")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
@@ -198,11 +199,11 @@ class Engine:
     def _all_done(self) -> bool:
         return all(seat.session.done for seat in self.seats.values())
 
-    def _wait_ms(self, now_s: float, end_s: float | None) -> float:
+    def _wait_ms(self, now_s: float, end_s: float | None) -> int:
         """Until something is due, for the poller; items and messages wake it earlier."""
         due = [self._next_health_s, *([end_s] if end_s is not None else [])]
         due += [d for s in self.seats.values() if (d := s.session.deadline()) is not None]
-        return max(0.0, 1e3 * (min(due) - now_s)) + 0.1  # not just before it
+        return max(0, math.ceil(1e3 * (min(due) - now_s)))
 
     def _run_batch(self) -> None:
         if not len(self._batcher):
@@ -211,10 +212,10 @@ class Engine:
         for session, prediction, arrived_s in self._batcher.run():
             self.seats[session.plan.session].finish(prediction, arrived_s, added_s)
 
-    def _send(self, message: Message) -> None:
-        self.publisher.send(message)
+    def _send(self, message: Message) -> bytes:
         for outlet in self._outlets:
             outlet.put(message)
+        return self.publisher.send(message)
 
     def _infer_failed(self, session: Session, modality: str, why: str) -> None:
         self.seats[session.plan.session].command("fail", modality=modality, why=why)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import __version__, wire
+from engine import __version__
 from engine.batcher import Batcher
 from engine.clock import Clock
 from engine.config import Config
@@ -19,7 +19,7 @@ from engine.log import LogWriter
 from engine.plan import SessionPlan, Tick
 from engine.reader import Reader
 from engine.session import Session
-from engine.types import Event, Health, Marker, Message, Prediction, Source
+from engine.types import Event, Health, Marker, Message, Numbered, Prediction, Source
 
 __all__ = ["Seat"]
 
@@ -32,7 +32,7 @@ _TIMINGS = 256
 class Seat:
     """Feeds one session from the inbox, logs every input before it acts, sends what it makes.
 
-    `send(session, kind, body, message)` publishes; `log` may be None. All methods belong to the
+    `send` publishes a message and returns its body; `log` may be None. All methods belong to the
     loop's thread.
     """
 
@@ -44,7 +44,7 @@ class Seat:
         inbox: Inbox,
         batcher: Batcher,
         clock: Clock,
-        send: Callable[[Message], None],
+        send: Callable[[Message], bytes],
         log: LogWriter | None,
     ) -> None:
         self.config, self.log = config, log
@@ -143,12 +143,12 @@ class Seat:
             self._timings.setdefault(stage, deque(maxlen=_TIMINGS)).append(ms)
         self.send(replace(prediction, latency_ms=latency_ms))
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Numbered) -> None:
         """Publish one of the session's messages, and log it as sent."""
-        self._send(message)
+        body = self._send(message)
         self.session.sent(message)
         if self.log is not None:
-            self.log.message(message.kind, wire.encode(message))
+            self.log.message(message.kind, body)
 
     def health(self, now_s: float) -> None:
         """Send the account, the lags and the latencies."""

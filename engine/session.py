@@ -17,8 +17,8 @@ from engine.types import (
     Array,
     Chunk,
     Event,
-    Health,
     Marker,
+    Numbered,
     Prediction,
     Schema,
     StreamInfo,
@@ -119,7 +119,7 @@ class Session:
         self._publish.n_in += 1
         return seq
 
-    def sent(self, message: Prediction | Event | Marker | Health) -> None:
+    def sent(self, message: Numbered) -> None:
         """A message with a sequence number went out."""
         self._unsent.discard((message.kind, message.seq))
         self._publish.n_out += 1

@@ -17,6 +17,7 @@ __all__ = [
     "Marker",
     "Message",
     "Notes",
+    "Numbered",
     "Prediction",
     "Runtime",
     "Schema",
@@ -218,7 +219,8 @@ class Schema:
     started_wall: float | None
 
 
-Message: TypeAlias = Prediction | Event | Marker | Health | Schema
+Numbered: TypeAlias = Prediction | Event | Marker | Health
+Message: TypeAlias = Numbered | Schema
 
 
 class Source(Protocol):

@@ -35,9 +35,7 @@ class ConsoleSink:
         state.take(message)
         if not self._console.is_terminal or self._console.is_dumb_terminal:
             if (text := plain(message, state)) is not None:
-                self._console.print(
-                    text, markup=False, highlight=False, emoji=False, soft_wrap=True
-                )
+                print(text, file=self._console.file, flush=True)
             return
         now_s = self._clock.now()
         if now_s - self._drawn_s >= _REDRAW_S:

@@ -37,10 +37,10 @@ class Marks:
         """For terminals without Unicode."""
         return cls(eighths="#", right="+", wrong="x", dot="|", none="-")
 
-    def bar(self, share: float) -> str:
-        """A bar for 0 to 1."""
+    def bar(self, share: float, width: int = _BAR) -> str:
+        """A bar for 0 to 1, of at most `width` columns."""
         steps = len(self.eighths)
-        n = round(min(max(share, 0.0), 1.0) * _BAR * steps)
+        n = round(min(max(share, 0.0), 1.0) * width * steps)
         return self.eighths[-1] * (n // steps) + (self.eighths[n % steps - 1] if n % steps else "")
 
 
@@ -90,7 +90,8 @@ def draw(state: SessionState, marks: Marks) -> RenderableType:
 
 def overview(states: Iterable[SessionState], marks: Marks) -> RenderableType:
     """Many sessions: a row for each."""
-    table = Table("session", "label", "", "", "truth", "missing", "total", box=None, padding=(0, 1))
+    names = ("session", "label", "", "", "truth", "missing", "total")
+    table = Table(*names, box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=_FAINT)
     for state in states:
         p = state.prediction
         if p is None:
@@ -100,7 +101,7 @@ def overview(states: Iterable[SessionState], marks: Marks) -> RenderableType:
         table.add_row(
             Text(_clean(state.name), "bold", no_wrap=True),
             _label(p),
-            Text(marks.bar(confidence)[: _BAR // 2], "cyan"),
+            Text(marks.bar(confidence, _BAR // 2), "cyan"),
             _percent(p.confidence),
             _truth(p, marks),
             Text(_clean(", ".join(p.missing)), "yellow"),
@@ -159,8 +160,8 @@ def _prediction(state: SessionState, marks: Marks) -> Iterator[RenderableType]:
 
 
 def _modalities(state: SessionState, p: Prediction, marks: Marks) -> Table:
-    table = Table("stream", "bundle", "quality", "filled", "age", "alone", box=None, padding=(0, 1))
-    table.show_edge = False
+    names = ("stream", "bundle", "quality", "filled", "age", "alone")
+    table = Table(*names, box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=_FAINT)
     for column in table.columns[2:5]:
         column.justify = "right"
     for name, about in p.modalities.items():

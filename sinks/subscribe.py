@@ -60,8 +60,9 @@ class Subscription:
         self._last: dict[tuple[str, str], tuple[str, int]] = {}  # (session, kind): run, seq
         self._schemas: dict[str, bytes] = {}
         self._heard = False
-        self._owned = zmq.Context() if context is None else None
-        self._socket = (context or self._owned).socket(zmq.SUB)
+        self._owns = context is None
+        self._context = zmq.Context() if context is None else context
+        self._socket = self._context.socket(zmq.SUB)
         self._closed = False
         self._open(high_water)
 
@@ -118,8 +119,8 @@ class Subscription:
             return
         self._closed = True
         self._socket.close(0)
-        if self._owned is not None:
-            self._owned.term()
+        if self._owns:
+            self._context.term()
 
     def _open(self, high_water: int) -> None:
         try:

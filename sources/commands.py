@@ -15,7 +15,6 @@ from engine.errors import ConfigError
 
 if TYPE_CHECKING:
     from engine.bundle import Bundle
-
     from engine.types import Prediction
 
 __all__ = ["demo", "inspect", "replay"]
@@ -244,7 +243,7 @@ def _serve(
             raise ConfigError(f"{path}: a recording is replayed without --publish, with --out")
         streams = {}
         for stream, bundle in match_bundles(open_recording(path), wanted).items():
-            source = {"type": "replay", "path": str(path), "stream_in_file": stream}
+            source: dict[str, Any] = {"type": "replay", "path": str(path), "stream_in_file": stream}
             source |= {"speed": "max" if speed is None else speed}
             source |= {} if chunk is None else {"chunk": chunk}
             name = named.get(stream, named.get("", bundle.id))
