@@ -6,40 +6,48 @@ import hashlib
 import importlib.resources
 import json
 import os
+import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
-from engine.errors import BundleError
+from engine.errors import BundleError, InferenceError
 from engine.plugins import nearest
 from engine.runtime_onnx import OnnxRuntime
 from engine.types import Array, Runtime
 
-__all__ = ["FORMAT", "Bundle", "InputSpec", "find", "save", "shipped_names"]
+__all__ = ["FORMAT", "Bundle", "InputSpec", "check_golden", "find", "save", "shipped_names"]
 
 FORMAT = 1
 FILES = ("weights.safetensors", "model.onnx", "golden.npz", "CARD.md")
 GOLDEN_LIMIT = 1e-4
 _DESCRIPTION = "bundle.json"
+_SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"')  # of bundle.json with zeros in this place
+_DAMAGED = "the file is damaged or was changed; fetch or build the bundle again"
+
+_Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
+_Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Size: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+_Some = msgspec.Meta(min_length=1)
 
 
-@dataclass(frozen=True, slots=True)
-class InputSpec:
+class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input: the stream it needs, and its signal handling up to the graph."""
 
-    kind: str
-    rate_hz: float
-    channels: tuple[str, ...]
+    kind: Literal["eeg", "physio", "voice", "face"]
+    rate_hz: _Positive
+    channels: Annotated[tuple[str, ...], _Some]
     unit: str
-    window_s: float
-    min_filled_s: float
+    window_s: _Positive
+    min_filled_s: _Positive
     steps: tuple[Mapping[str, Any], ...] = ()
     features: tuple[Mapping[str, Any], ...] = ()
 
@@ -47,24 +55,25 @@ class InputSpec:
 class _Description(msgspec.Struct, forbid_unknown_fields=True):
     """bundle.json."""
 
+    sha256: str
     format: int
-    id: str
+    id: Annotated[str, _Some]
     files: dict[str, str]  # name: SHA-256
-    labels: tuple[str, ...]
+    labels: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]
     vocabulary: str
-    inputs: dict[str, InputSpec]
-    hop_s: float
+    inputs: Annotated[dict[str, InputSpec], _Some]
+    hop_s: _Positive
     network: dict[str, Any]
-    temperature: float
-    abstain_below: float
-    batch_sizes: tuple[int, ...]
+    temperature: _Positive
+    abstain_below: _Share
+    batch_sizes: Annotated[tuple[_Size, ...], _Some]
     protocol: str
     seen_subjects: tuple[str, ...]
     metrics: dict[str, Any]
     data: str
     licence: str
-    felt_or_expressed: str
-    dimensions: dict[str, dict[str, float]] | None = None
+    felt_or_expressed: Literal["felt", "expressed"]
+    dimensions: dict[str, dict[str, _Share]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +113,17 @@ class Bundle:
         """
         path = find(name)
         text = _read(path / _DESCRIPTION)
-        told = _describe(path, text)
-        for file in FILES:
-            if file not in told.files:
-                raise BundleError(f"{path / _DESCRIPTION}: names no SHA-256 of {file}")
+        told = _describe(path / _DESCRIPTION, text)
+        contents = {file: _read(path / file) for file in told.files}
         for file, expected in told.files.items():
-            if hashlib.sha256(_read(path / file)).hexdigest() != expected:
+            if hashlib.sha256(contents[file]).hexdigest() != expected:
                 raise BundleError(
-                    f"{path / file}: its SHA-256 is not the one in {_DESCRIPTION}; "
-                    "the file is damaged or was changed. Fetch or build the bundle again."
+                    f"{path / file}: its SHA-256 does not match {_DESCRIPTION}; {_DAMAGED}"
                 )
-        runtime = OnnxRuntime(path / "model.onnx", told.batch_sizes)
+        runtime = _runtime(path / "model.onnx", contents["model.onnx"], told)
         known = msgspec.structs.asdict(told)
-        del known["format"], known["files"]
+        for own in ("sha256", "format", "files"):
+            del known[own]
         digest = hashlib.sha256(text).hexdigest()
         bundle = Bundle(path=path, sha256=digest, runtime=runtime, **known)
         if check:
@@ -129,13 +136,19 @@ def find(name: str | Path) -> Path:
     path = Path(name)
     if path.is_dir():
         return path
-    if os.sep in str(name):
-        raise BundleError(f"{name}: no such folder; a bundle is a folder with a {_DESCRIPTION}")
+    if path.exists():
+        raise BundleError(f"{name}: a file; a bundle is a folder with a {_DESCRIPTION}")
     known = shipped_names()
+    if os.sep in str(name):
+        hint = nearest(path.name, known)
+        raise BundleError(
+            f"{name}: no such folder; a bundle is a folder with a {_DESCRIPTION}"
+            f"{hint and hint + ' (shipped: give the name alone)'}"
+        )
     if str(name) in known:
         return Path(str(_shipped() / str(name)))
-    hint = nearest(str(name), known) or f"; shipped: {', '.join(known) or 'none'}"
-    raise BundleError(f"no bundle is called '{name}'{hint}")
+    hint = nearest(str(name), known)
+    raise BundleError(f"no bundle is called '{name}'{hint}; shipped: {', '.join(known) or 'none'}")
 
 
 def shipped_names() -> tuple[str, ...]:
@@ -148,27 +161,28 @@ def shipped_names() -> tuple[str, ...]:
 
 
 def check_golden(bundle: Bundle) -> None:
-    """Hold the runtime against golden.npz; raises BundleError beyond 1e-4."""
+    """Hold the runtime against golden.npz, at each batch size; raises BundleError beyond 1e-4."""
     path = bundle.path / "golden.npz"
-    try:
-        with np.load(path, allow_pickle=False) as golden:
-            arrays = {name: golden[name] for name in golden.files}
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path}: cannot be read: {error}") from error
+    arrays = _arrays(path)
     expected = arrays.pop("probabilities", None)
-    if expected is None:
-        raise BundleError(f"{path}: holds no probabilities")
-    valid = {n.removesuffix(".valid"): a for n, a in arrays.items() if n.endswith(".valid")}
-    inputs = {n: a for n, a in arrays.items() if not n.endswith(".valid")}
-    found = bundle.runtime.run(inputs, valid)
-    if found.shape != expected.shape:
-        raise BundleError(f"{path}: expects {expected.shape}, the graph gives {found.shape}")
-    off = float(np.abs(found - expected).max())
-    if not off <= GOLDEN_LIMIT:
+    if expected is None or expected.ndim != 2 or not len(expected):
+        raise BundleError(f"{path}: holds no probabilities (rows, labels)")
+    missing = [name for name in bundle.inputs if name not in arrays]
+    if missing:
+        raise BundleError(f"{path}: holds no values of the input {', '.join(missing)}")
+    if expected.shape[1] != len(bundle.labels):
         raise BundleError(
-            f"{path}: the graph is off its golden values by {off:.3g}, more than "
-            f"{GOLDEN_LIMIT:g}; this runtime does not compute what was trained"
+            f"{path}: has probabilities of {expected.shape[1]} labels; the bundle has "
+            f"{len(bundle.labels)}: {', '.join(bundle.labels)}"
         )
+    for size in bundle.batch_sizes:
+        rows = np.arange(size) % len(expected)  # the golden rows, over and over
+        off = _error(bundle, path, {n: a[rows] for n, a in arrays.items()}, expected[rows])
+        if not off <= GOLDEN_LIMIT:
+            raise BundleError(
+                f"{path}: in batches of {size} the graph is off its golden values by {off:.3g}; "
+                f"the limit is {GOLDEN_LIMIT:g}. This runtime does not compute what was trained"
+            )
 
 
 def save(
@@ -180,41 +194,116 @@ def save(
     golden: Mapping[str, Array],
     card: str,
 ) -> None:
-    """Write a bundle whole or not at all; `description` is bundle.json without format and files.
+    """Write a bundle whole or not at all; `description` is bundle.json without format and hashes.
 
-    `golden` holds each input (batch, ...), its mask as `<input>.valid`, and `probabilities`.
+    `golden` holds each input (rows, ...), its mask as `<input>.valid`, and `probabilities`. A
+    bundle that is at `path` is replaced; anything else there is left alone, with a BundleError.
     """
+    if path.exists() and not (path / _DESCRIPTION).is_file():
+        raise BundleError(f"{path}: exists and is no bundle; it is not overwritten")
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        (folder / "weights.safetensors").write_bytes(weights)
-        (folder / "model.onnx").write_bytes(model)
-        np.savez(folder / "golden.npz", allow_pickle=False, **golden)
-        (folder / "CARD.md").write_text(card, encoding="utf-8")
-        hashes = {f: hashlib.sha256((folder / f).read_bytes()).hexdigest() for f in FILES}
-        told = {"format": FORMAT, **description, "files": hashes}
-        text = json.dumps(told, indent=1, ensure_ascii=False, default=list)
-        _describe(folder, text.encode())  # what cannot be loaded is not written
-        (folder / _DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        made = folder / "made"
+        made.mkdir()
+        (made / "weights.safetensors").write_bytes(weights)
+        (made / "model.onnx").write_bytes(model)
+        np.savez(made / "golden.npz", allow_pickle=False, **golden)
+        (made / "CARD.md").write_text(card, encoding="utf-8")
+        hashes = {f: hashlib.sha256((made / f).read_bytes()).hexdigest() for f in FILES}
+        told = {"sha256": "0" * 64, "format": FORMAT, **description, "files": hashes}
+        text = json.dumps(told, indent=1, ensure_ascii=False, default=list).encode() + b"\n"
+        text = text.replace(b"0" * 64, _seal(text).encode(), 1)
+        _describe(path / _DESCRIPTION, text)  # what cannot be loaded is not written
+        (made / _DESCRIPTION).write_bytes(text)
         if path.exists():
-            shutil.rmtree(path)
-        folder.chmod(0o755)
-        folder.rename(path)
+            path.rename(folder / "before")
+        made.rename(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _describe(path: Path, text: bytes) -> _Description:
-    where = path / _DESCRIPTION
+def _runtime(path: Path, model: bytes, told: _Description) -> OnnxRuntime:
+    try:
+        runtime = OnnxRuntime(model, told.batch_sizes)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
+    wanted = {*runtime.inputs, *runtime.masked}
+    if set(runtime.inputs) != set(told.inputs) or wanted != set(told.inputs):
+        raise BundleError(
+            f"{path}: the graph reads the inputs {', '.join(sorted(wanted))}; "
+            f"{_DESCRIPTION} has {', '.join(told.inputs)}"
+        )
+    return runtime
+
+
+def _error(bundle: Bundle, path: Path, arrays: Mapping[str, Array], expected: Array) -> float:
+    """How far the graph is from `expected`, at most; NaN where it gives none."""
+    valid = {n.removesuffix(".valid"): a for n, a in arrays.items() if n.endswith(".valid")}
+    try:
+        found = bundle.runtime.run(arrays, valid)
+    except (InferenceError, KeyError) as error:
+        raise BundleError(f"{path}: cannot be run through the graph: {error}") from error
+    if found.shape != expected.shape:
+        raise BundleError(f"{path}: expects {expected.shape}, the graph gives {found.shape}")
+    return float(np.abs(found - expected).max())
+
+
+def _describe(where: Path, text: bytes) -> _Description:
+    """Decode bundle.json; what is wrong with it is told before its hash, a damaged one in both."""
+    told = _SEAL.search(text)
+    sealed = told is not None and told[1].decode() == _seal(text)
+    damage = "" if sealed else f"; its SHA-256 does not match: {_DAMAGED}"
     try:
         version = msgspec.json.decode(text, type=dict[str, Any]).get("format")
         if version != FORMAT:
             raise BundleError(
-                f"{where}: format {version}; this version of vagus reads format {FORMAT}"
+                f"{where}: format {version}; this version of vagus reads format {FORMAT}{damage}"
             )
-        return msgspec.json.decode(text, type=_Description)
-    except msgspec.DecodeError as error:
-        raise BundleError(f"{where}: {error}") from error
+        described = msgspec.json.decode(text, type=_Description)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{where}: {error}{damage}") from error
+    problem = _problem(described)
+    if problem or damage:
+        raise BundleError(f"{where}{problem and ': '}{problem}{damage}")
+    return described
+
+
+def _problem(told: _Description) -> str:
+    """What the types of bundle.json do not say: empty if all is well."""
+    if len(set(told.labels)) < len(told.labels):
+        return f"labels: one occurs twice: {', '.join(told.labels)}"
+    for name, spec in told.inputs.items():
+        if spec.min_filled_s > spec.window_s:
+            return (
+                f"inputs.{name}.min_filled_s is {spec.min_filled_s:g}; "
+                f"need at most window_s, {spec.window_s:g}"
+            )
+        for entry in (*spec.steps, *spec.features):
+            if not isinstance(entry.get("name"), str):
+                return f"inputs.{name}: a step or feature has no name: {dict(entry)!r}"
+    for file in (f for f in FILES if f not in told.files):
+        return f"files: names no SHA-256 of {file}"
+    for file in (f for f in told.files if Path(f).name != f):
+        return f"files: {file!r} is not the name of a file in the bundle's folder"
+    if told.dimensions is not None and set(told.dimensions) != set(told.labels):
+        return f"dimensions: need one place for each of {', '.join(told.labels)}"
+    if told.dimensions and len({frozenset(place) for place in told.dimensions.values()}) > 1:
+        return "dimensions: every label needs the same axes"
+    return ""
+
+
+def _seal(text: bytes) -> str:
+    """The SHA-256 of bundle.json with zeros where it holds its own."""
+    return hashlib.sha256(_SEAL.sub(b'"sha256": "' + b"0" * 64 + b'"', text, count=1)).hexdigest()
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as golden:
+            return {name: golden[name] for name in golden.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path}: cannot be read: {error}") from error
 
 
 def _read(path: Path) -> bytes:

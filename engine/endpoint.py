@@ -134,9 +134,9 @@ def _owner(inodes: set[str]) -> int | None:
     wanted = {f"socket:[{inode}]" for inode in inodes}
     for folder in Path("/proc").glob("[0-9]*/fd") if wanted else ():
         with suppress(OSError):
-            for descriptor in os.scandir(folder):
+            for descriptor in os.listdir(folder):
                 with suppress(OSError):
-                    if os.readlink(descriptor.path) in wanted:
+                    if os.readlink(folder / descriptor) in wanted:
                         return int(folder.parent.name)
     return None
 

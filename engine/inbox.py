@@ -111,8 +111,9 @@ class Inbox:
 
     def wake(self) -> None:
         """Make `fileno` readable; takes no lock, so a signal handler may call it."""
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._wake_w, b"!")
+        if not self._closed:
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._wake_w, b"!")
 
     def take(self) -> list[Item]:
         """All that is there, in order; called by the loop."""

@@ -188,6 +188,7 @@ class Session:
         except BundleError as error:
             slot.state = "refused"
             self._event("source.refused", stream, {"why": str(error)})
+            self._end_if_over()
             raise
         slot.state = "live"
         self._event("source.connected", stream, {"kind": info.kind, "rate_hz": info.rate_hz})
@@ -214,6 +215,9 @@ class Session:
     def _do_end(self, stream: str) -> None:
         self._slots[stream].end()
         self._fire()
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
         if self._waited and all(slot.over for slot in self._waited):
             self._fire_last()
 

@@ -1,0 +1,1 @@
+"""Training and evaluation: data sets, splits, metrics, and the way from a network to a bundle."""

@@ -1,0 +1,40 @@
+"""What every data set's reader gives: labelled recordings, and what is wrong with its files.
+
+A reader is a module with `recordings(root) -> list[LabelledRecording]`, in a stable natural
+order, and `broken(root) -> list[Broken]`, which opens every file and names what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["Broken", "LabelledRecording"]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRecording:
+    """One recording with one label, as a data set's documents define it.
+
+    `uid` is `subject/rest`, unique over all data sets as `subject` is; its parts are what splits
+    keep together. `label` is canonical (`rest`, `happy`). `groups` are attributes such as gender,
+    where the data set tells them.
+    """
+
+    uid: str
+    dataset: str
+    subject: str
+    label: str
+    path: Path
+    session: str | None = None
+    trial: str | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A file that is damaged or missing, and why it counts as that."""
+
+    file: str
+    reason: str

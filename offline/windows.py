@@ -1,0 +1,117 @@
+"""Recordings to labelled windows: read out of the very session that serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.bundle import Bundle, InputSpec
+from engine.plan import Tick
+from engine.session import Session
+from engine.types import Array, Event, Marker
+from offline.datasets import LabelledRecording
+from sources.feed import chunks, match_bundles, recording_plan
+from sources.files import open_recording
+
+__all__ = ["WindowSet", "cut", "ticks"]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSet:
+    """What a network trains on: n windows with what is known of each.
+
+    `inputs` {name: (n, ...)} is exactly what the graph is fed with live; `valid` {name: (n,
+    time)}; `label`, `subject`, `recording` (n,) text; `t` (n,) the windows' ends in seconds.
+    """
+
+    inputs: Mapping[str, Array]
+    valid: Mapping[str, Array]
+    label: Array
+    subject: Array
+    recording: Array
+    t: Array
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    def __getitem__(self, rows: Array) -> WindowSet:
+        """The windows that `rows` (a mask or indices) selects."""
+        return WindowSet(
+            {k: v[rows] for k, v in self.inputs.items()},
+            {k: v[rows] for k, v in self.valid.items()},
+            self.label[rows],
+            self.subject[rows],
+            self.recording[rows],
+            self.t[rows],
+        )
+
+
+class _Blind:
+    """Stands where a trained graph will be; cutting windows never runs it."""
+
+    def run(self, inputs: Mapping[str, Array], valid: Mapping[str, Array]) -> Array:
+        raise AssertionError("nothing is predicted while windows are cut")
+
+
+def ticks(
+    recording: LabelledRecording, inputs: Mapping[str, InputSpec], hop_s: float
+) -> Iterator[tuple[float, dict[str, Array], dict[str, Array]]]:
+    """(t, inputs, masks) of every tick of one recording that has all its windows."""
+    bundle = Bundle(
+        Path("untrained"), "untrained", "untrained", (), "", inputs, hop_s, runtime=_Blind()
+    )
+    opened = open_recording(recording.path)
+    found: list[tuple[float, dict[str, Array], dict[str, Array]]] = []
+
+    def emit(made: Tick | Event | Marker) -> None:
+        if isinstance(made, Tick):
+            found.extend((made.t, x, valid) for _, x, valid in session.take(made))
+
+    session = Session(recording_plan(opened, match_bundles(opened, {"": bundle})), emit)
+    for stream in opened.streams:
+        if stream.info.name in session.streams:
+            session.command("connect", stream=stream.info.name, info=stream.info)
+    for _, chunk in chunks(opened, session.streams):
+        session.push(chunk)
+        yield from found
+        found.clear()
+    for stream_name in session.streams:
+        session.command("end", stream=stream_name)
+    yield from found
+    session.account.check()
+
+
+def cut(
+    recordings: Iterable[LabelledRecording],
+    inputs: Mapping[str, InputSpec],
+    hop_s: float,
+    skip_s: float = 0.0,
+) -> WindowSet:
+    """All full windows of `recordings`, but those that begin in the first `skip_s` seconds.
+
+    A filter needs a while after its start; training on its transient would teach just that.
+    """
+    rows: list[tuple[float, dict[str, Array], dict[str, Array]]] = []
+    about: list[tuple[str, str, str]] = []
+    window_s = max(spec.window_s for spec in inputs.values())
+    for recording in recordings:
+        for t, x, valid in ticks(recording, inputs, hop_s):
+            if t >= window_s + skip_s and all(v.all() for v in valid.values()):
+                rows.append((t, x, valid))
+                about.append((recording.label, recording.subject, recording.uid))
+    label, subject, uid = (_text([a[i] for a in about]) for i in range(3))
+    return WindowSet(
+        {name: np.stack([x[name] for _, x, _ in rows]) for name in inputs},
+        {name: np.stack([v[name] for _, _, v in rows]) for name in inputs},
+        label,
+        subject,
+        uid,
+        np.array([t for t, _, _ in rows]),
+    )
+
+
+def _text(values: Sequence[str]) -> Array:
+    return np.array(values, dtype=np.str_)
