@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from engine.arguments import describe
 from engine.errors import ConfigError
 from engine.plugins import nearest
-from engine.yaml import Path, Place, Problem, dotted
+from engine.yaml import Document, Path, Place, Problem, dotted
 
-__all__ = ["locate", "problems_of", "refusal"]
+__all__ = ["locate", "place_of", "problems_of", "refusal", "validated"]
+
+Model = TypeVar("Model", bound=BaseModel)
 
 MAX_LINES = 15
 
@@ -80,6 +82,42 @@ def problems_of(
             yield path, str(context["error"])
         else:
             yield path, f"{fault['msg'].lower()}, found {describe(found)}"
+
+
+def validated(
+    model: type[Model],
+    document: Document,
+    patterns: Mapping[str, str],
+    rules: Iterable[tuple[Path, str]] = (),
+) -> Model:
+    """`document` as a `model`; or one ConfigError for all that is wrong, `rules` among it."""
+    told = {path for _, path, _ in document.problems}
+    faults: list[tuple[Path, str]] = []
+    made: Model | None = None
+    if isinstance(document.value, dict):
+        try:
+            made = model.model_validate(document.value)
+        except ValidationError as error:
+            faults += problems_of(error, model, patterns)
+        faults += rules
+    else:
+        first = ": and ".join([*model.model_fields][:2])
+        faults.append(((), f"expected keys such as {first}:, found no map of keys"))
+    problems = list(document.problems) + [
+        (place_of(document.places, path), path, text)
+        for path, text in faults
+        if not any(path[: len(known)] == known and known for known in told)
+    ]
+    if problems or made is None:
+        raise refusal(document.name, document.places, problems)
+    return made
+
+
+def place_of(places: Mapping[Path, Place], path: Path) -> Place:
+    """Where `path` stands in its file, or the nearest map around it."""
+    while path and path not in places:
+        path = path[:-1]
+    return places.get(path, (1, 1))
 
 
 def _choice(found: Any, expected: str) -> str:

@@ -10,11 +10,11 @@ from itertools import combinations
 from pathlib import Path as FilePath
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from engine import plugins
 from engine.arguments import misfits
-from engine.complaints import locate, problems_of, refusal
+from engine.complaints import locate, place_of, refusal, validated
 from engine.errors import ConfigError
 from engine.purpose import RECORDED, objection
 from engine.settings import (
@@ -130,7 +130,7 @@ class Config(Part):
         arguments they do not take. Opens no device."""
         faults = list(self._plugin_faults(load))
         if faults:
-            problems = [(_place(self._places, path), path, text) for path, text in faults]
+            problems = [(place_of(self._places, path), path, text) for path, text in faults]
             raise refusal(self._name, self._places, problems)
 
     def _plugin_faults(self, load: Callable[[str, str], Any]) -> Iterator[tuple[Path, str]]:
@@ -252,32 +252,11 @@ def _other(stream: StreamConfig, i: int) -> StreamConfig:
 
 
 def _build(document: Document) -> Config:
-    told = {path for _, path, _ in document.problems}
-    faults: list[tuple[Path, str]] = []
-    config: Config | None = None
-    if isinstance(document.value, dict):
-        try:
-            config = Config.model_validate(document.value)
-        except ValidationError as error:
-            faults += problems_of(error, Config, _PATTERNS)
-        faults += _broken_rules(document.value)
-    else:
-        faults.append(((), "expected keys such as session: and streams:, found no map of keys"))
-    problems = list(document.problems) + [
-        (_place(document.places, path), path, text)
-        for path, text in faults
-        if not any(path[: len(known)] == known and known for known in told)
-    ]
-    if problems or config is None:
-        raise refusal(document.name, document.places, problems)
+    value = document.value
+    rules = _broken_rules(value) if isinstance(value, dict) else ()
+    config = validated(Config, document, _PATTERNS, rules)
     config._name, config._places = document.name, document.places
     return config
-
-
-def _place(places: Mapping[Path, Place], path: Path) -> Place:
-    while path and path not in places:
-        path = path[:-1]
-    return places.get(path, (1, 1))
 
 
 def _broken_rules(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -126,9 +126,8 @@ def subject_interval(
     if len(subjects) != len(truth):
         raise DataError(f"{len(subjects)} subjects for {len(truth)} predictions; need one for each")
     people, who = np.unique(np.asarray(subjects), return_inverse=True)
-    counts = np.stack(
-        [confusion(truth[who == i], predicted[who == i], n_labels) for i in range(len(people))]
-    )
+    counts = np.zeros((len(people), n_labels, n_labels), np.int64)
+    np.add.at(counts, (who, truth, predicted), 1)
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, len(people), (n_draws, len(people)))
     values = [statistic(counts[people_drawn].sum(0)) for people_drawn in drawn]

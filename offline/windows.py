@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from engine.bundle import Bundle, InputSpec
+from engine.errors import DataError
 from engine.plan import Tick
 from engine.session import Session
 from engine.types import Array, Event, Marker
 from offline.datasets import LabelledRecording
+from offline.readers import open_labelled
 from sources.feed import chunks, match_bundles, recording_plan
-from sources.files import open_recording
 
-__all__ = ["WindowSet", "cut", "ticks"]
+__all__ = ["Cut", "WindowSet", "cut", "ticks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,16 @@ class WindowSet:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One tick's window: what the graph would be fed with, the masks, the true label."""
+
+    t: float
+    label: str
+    inputs: Mapping[str, Array]
+    valid: Mapping[str, Array]
+
+
 class _Blind:
     """Stands where a trained graph will be; cutting windows never runs it."""
 
@@ -58,17 +69,18 @@ class _Blind:
 
 def ticks(
     recording: LabelledRecording, inputs: Mapping[str, InputSpec], hop_s: float
-) -> Iterator[tuple[float, dict[str, Array], dict[str, Array]]]:
-    """(t, inputs, masks) of every tick of one recording that has all its windows."""
+) -> Iterator[Cut]:
+    """Every tick of one recording that has all its windows."""
     bundle = Bundle(
         Path("untrained"), "untrained", "untrained", (), "", inputs, hop_s, runtime=_Blind()
     )
-    opened = open_recording(recording.path)
-    found: list[tuple[float, dict[str, Array], dict[str, Array]]] = []
+    opened = open_labelled(recording)
+    found: list[Cut] = []
 
     def emit(made: Tick | Event | Marker) -> None:
         if isinstance(made, Tick):
-            found.extend((made.t, x, valid) for _, x, valid in session.take(made))
+            label = recording.label or made.truth or ""
+            found.extend(Cut(made.t, label, x, valid) for _, x, valid in session.take(made))
 
     session = Session(recording_plan(opened, match_bundles(opened, {"": bundle})), emit)
     for stream in opened.streams:
@@ -94,22 +106,23 @@ def cut(
 
     A filter needs a while after its start; training on its transient would teach just that.
     """
-    rows: list[tuple[float, dict[str, Array], dict[str, Array]]] = []
-    about: list[tuple[str, str, str]] = []
+    rows: list[Cut] = []
+    about: list[tuple[str, str]] = []
     window_s = max(spec.window_s for spec in inputs.values())
     for recording in recordings:
-        for t, x, valid in ticks(recording, inputs, hop_s):
-            if t >= window_s + skip_s and all(v.all() for v in valid.values()):
-                rows.append((t, x, valid))
-                about.append((recording.label, recording.subject, recording.uid))
-    label, subject, uid = (_text([a[i] for a in about]) for i in range(3))
+        for row in ticks(recording, inputs, hop_s):
+            if row.t >= window_s + skip_s and all(v.all() for v in row.valid.values()):
+                rows.append(row)
+                about.append((recording.subject, recording.uid))
+    if not rows:
+        raise DataError(f"no full window of {window_s:g} s in the recordings; are they too short?")
     return WindowSet(
-        {name: np.stack([x[name] for _, x, _ in rows]) for name in inputs},
-        {name: np.stack([v[name] for _, _, v in rows]) for name in inputs},
-        label,
-        subject,
-        uid,
-        np.array([t for t, _, _ in rows]),
+        {name: np.stack([row.inputs[name] for row in rows]) for name in inputs},
+        {name: np.stack([row.valid[name] for row in rows]) for name in inputs},
+        _text([row.label for row in rows]),
+        _text([subject for subject, _ in about]),
+        _text([uid for _, uid in about]),
+        np.array([row.t for row in rows]),
     )
 
 
