@@ -40,6 +40,7 @@ class Folds(Part):
 
     outer: int = Field(default=6, ge=2)
     inner: int = Field(default=5, ge=2)
+    draws: int = Field(default=1, ge=1, description="the outer folds are drawn so many times")
     seed: int = 0
 
 

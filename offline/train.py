@@ -82,24 +82,25 @@ def train(
     subjects = sorted({r.subject for r in recordings})
     rows: list[Row] = []
     chosen: list[dict[str, Any]] = []
-    for i, test in enumerate(folds(subjects, recipe.folds.outer, recipe.folds.seed)):
+    for draw, i in itertools.product(range(recipe.folds.draws), range(recipe.folds.outer)):
+        test = folds(subjects, recipe.folds.outer, recipe.folds.seed + draw)[i]
         rest = [s for s in subjects if s not in test]
         choice, score, temperature = choose(recipe, sets, rest)
-        _write_split(recipe, recordings, i, rest, test, out / f"split-{i}.json")
+        _write_split(recipe, recordings, draw, i, rest, test, out / f"split-{draw}-{i}.json")
         part = [r for r in recordings if r.subject in test]
         with tempfile.TemporaryDirectory() as folder:
             made = _bundle(recipe, sets, rest, choice, temperature, Path(folder) / "fold")
             found = predict(made, part)
         rows += found
         recall = summarise(found, recipe.labels, dataset="", protocol="", unit="window")["uar"]
-        chosen.append({"test": list(test), "choice": _plain(choice),
-                       "inner_uar": score, "temperature": temperature, "test_uar": recall})  # fmt: skip
-        say(f"fold {i + 1}/{recipe.folds.outer}: chose {choice}; inner {score:.3f}, "
-            f"test {recall:.3f}")  # fmt: skip
+        about = {"draw": draw, "test": list(test), "inner_uar": score, "test_uar": recall}
+        chosen.append(about | {"choice": _plain(choice), "temperature": temperature})
+        say(f"draw {draw + 1}, fold {i + 1}: {choice}, inner {score:.3f}, test {recall:.3f}")
     protocol = (
-        f"subject-disjoint nested cross-validation, {recipe.folds.outer} outer and "
-        f"{recipe.folds.inner} inner folds (seed {recipe.folds.seed}), settings chosen on inner "
-        "folds, causal, every prediction of the serving runtime"
+        f"subject-disjoint nested cross-validation, {recipe.folds.outer} outer folds drawn "
+        f"{recipe.folds.draws} times, {recipe.folds.inner} inner folds (seed "
+        f"{recipe.folds.seed}), settings chosen on inner folds alone, causal, every prediction "
+        "of the serving runtime"
     )
     result = summarise(
         rows, recipe.labels, dataset=recipe.dataset, protocol=protocol, unit="window"
@@ -233,6 +234,7 @@ def _headline(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 def _write_split(
     recipe: Recipe,
     recordings: Sequence[LabelledRecording],
+    draw: int,
     i: int,
     rest: Sequence[str],
     test: Sequence[str],
@@ -241,7 +243,7 @@ def _write_split(
     """Fold i as a file: its first inner fold stands for validation."""
     val = folds(rest, min(recipe.folds.inner, len(rest)), recipe.folds.seed)[0]
     inner = tuple(s for s in rest if s not in val)
-    protocol = f"subject {recipe.folds.outer}-fold, seed {recipe.folds.seed}, fold {i}"
+    protocol = f"subject {recipe.folds.outer}-fold, seed {recipe.folds.seed + draw}, fold {i}"
     files = {} if recipe.dataset == "simulate" else hash_files(recordings)
     write_split(Split(protocol, "subject", inner, tuple(val), tuple(test), files), path)
 
