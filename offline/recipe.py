@@ -57,6 +57,7 @@ class Recipe(Part):
     limits: list[str] = Field(default_factory=list, description="for the card")
     dimensions: dict[str, dict[str, float]] | None = None
     inputs: dict[Name, dict[str, Any]] = Field(min_length=1)
+    subjects: int | None = Field(default=None, ge=4, description="only the first so many")
     hop_s: Seconds
     train_hop_s: Seconds | None = Field(default=None, description="coarser, where that will do")
     skip_s: Seconds = Field(default=2.0, description="of each recording's start, not trained on")

@@ -74,12 +74,13 @@ def train(
     that is written was made the same way from all of them.
     """
     out.mkdir(parents=True, exist_ok=True)
+    subjects = sorted({r.subject for r in recordings})[: recipe.subjects]
+    recordings = [r for r in recordings if r.subject in subjects]
     sets: dict[str, WindowSet] = {}
     for variant in recipe.search.variants:
         hop_s = recipe.train_hop_s or recipe.hop_s
         sets[variant] = cut(recordings, recipe.specs(variant), hop_s, recipe.skip_s)
         say(f"{len(sets[variant])} windows cut ({variant})")
-    subjects = sorted({r.subject for r in recordings})
     rows: list[Row] = []
     chosen: list[dict[str, Any]] = []
     for draw, i in itertools.product(range(recipe.folds.draws), range(recipe.folds.outer)):

@@ -1,0 +1,58 @@
+"""Runs the benchmarks: python -m benchmarks [NAME ...] [--out DIR] [--json]."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.result import Result, write
+
+__all__ = ["NAMES", "main"]
+
+NAMES = {"streaming": "benchmarks.streaming"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; or all")
+    parser.add_argument("--out", type=Path, help="write a JSON file per benchmark into this folder")
+    parser.add_argument("--json", action="store_true", help="print the results as one JSON list")
+    parser.add_argument("--peers-python", help="a Python that has what peers.txt lists")
+    given = parser.parse_args()
+    if unknown := [name for name in given.names if name not in NAMES]:
+        parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that are started
+    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    results = []
+    for name in given.names or NAMES:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        run: Callable[..., Result] = getattr(importlib.import_module(NAMES[name]), name)
+        result = run(peers=given.peers_python) if name == "streaming" else run()
+        results.append(result)
+        if given.out is not None:
+            write(result, given.out, command)
+        if not given.json:
+            _print(result)
+    if given.json:
+        print(json.dumps([result.summary() for result in results]))
+
+
+def _print(result: Result) -> None:
+    made = result.summary()
+    print(f"{result.name}: {made['ours']:.4g} {result.unit}")
+    for name, value in made["peers"].items():
+        print(f"  {name}: {value:.4g}; ours / this = {made['ratio'][name]:.3g}")
+    for name, value in result.details.items():
+        print(f"  {name}: {value}")
+    for note in result.notes:
+        print(f"  note: {note}")
+
+
+if __name__ == "__main__":
+    main()
