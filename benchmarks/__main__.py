@@ -15,7 +15,13 @@ from benchmarks.result import Result, write
 
 __all__ = ["NAMES", "main"]
 
-NAMES = {"streaming": "benchmarks.streaming"}
+NAMES = {
+    "streaming": "benchmarks.streaming",
+    "latency": "benchmarks.latency",
+    "sessions": "benchmarks.sessions",
+    "start": "benchmarks.daemon",
+    "idle": "benchmarks.daemon",
+}
 
 
 def main() -> None:

@@ -68,9 +68,7 @@ class Result:
         }
 
 
-def interleave(
-    runs: Mapping[str, Callable[[], float]], n_repeats: int
-) -> dict[str, list[float]]:
+def interleave(runs: Mapping[str, Callable[[], float]], n_repeats: int) -> dict[str, list[float]]:
     """Measure all `runs` in turn, A B A B, `n_repeats` times, after one round that does not count.
 
     What disturbs the machine for a while then disturbs all of them.

@@ -41,7 +41,7 @@ def record(
 ) -> None:
     """Run a config and record everything, raw signals too."""
     from engine.config import agree, load_config
-    from engine.settings import Recording
+    from engine.config.settings import Recording
 
     loaded = load_config(config)
     recording = Recording(path=str(out), raw=True)

@@ -132,12 +132,13 @@ def _listening(port: int) -> set[str]:
 def _owner(inodes: set[str]) -> int | None:
     """The process that has one of these sockets open, as far as we may look."""
     wanted = {f"socket:[{inode}]" for inode in inodes}
-    for folder in Path("/proc").glob("[0-9]*/fd") if wanted else ():
+    for process in filter(str.isdigit, os.listdir("/proc") if wanted else ()):
+        folder = Path("/proc", process, "fd")
         with suppress(OSError):
             for descriptor in os.listdir(folder):
                 with suppress(OSError):
                     if os.readlink(folder / descriptor) in wanted:
-                        return int(folder.parent.name)
+                        return int(process)
     return None
 
 

@@ -12,9 +12,7 @@ from engine import wire
 from engine.bundle import Bundle
 from engine.config import config_from
 from engine.errors import DataError
-from engine.log_check import LogReport, check_log
-from engine.log_format import Command, LogHeader
-from engine.log_reader import LogReader
+from engine.log import Command, LogHeader, LogReader, LogReport, check_log
 from engine.player import Player
 from engine.prepare import plan
 from engine.types import Chunk, Event, Marker, Prediction

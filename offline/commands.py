@@ -10,7 +10,7 @@ import typer
 
 from engine.errors import ConfigError, DataError
 
-__all__ = ["bundle", "data", "evaluate", "train"]
+__all__ = ["bundle", "check", "data", "evaluate", "leak_check", "show", "train", "verify"]
 
 _DATA = typer.Option("--data", help="The folder with the data set's files.")
 _JSON = typer.Option("--json", help="As one JSON object.")

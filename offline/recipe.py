@@ -11,13 +11,13 @@ import msgspec
 from pydantic import Field, PrivateAttr
 
 from engine.bundle import InputSpec
-from engine.complaints import validated
+from engine.config.complaints import validated
+from engine.config.settings import NAME, Name, Part, Seconds
+from engine.config.yaml import Document, parse
 from engine.errors import ConfigError
 from engine.plugins import nearest
-from engine.settings import NAME, Name, Part, Seconds
-from engine.yaml import Document, parse
 
-__all__ = ["Recipe", "Search", "load_recipe", "recipe_names"]
+__all__ = ["Folds", "Recipe", "Search", "Variant", "load_recipe", "recipe_names"]
 
 
 class Variant(Part):

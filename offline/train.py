@@ -27,7 +27,7 @@ from offline.recipe import Recipe
 from offline.splits import Split, folds, hash_files, write_split
 from offline.windows import WindowSet, cut
 
-__all__ = ["Choice", "Fit", "train"]
+__all__ = ["Choice", "Fit", "choose", "fit", "train"]
 
 _SD_FLOOR = 1e-6
 _EXAMPLES = 16  # windows kept as golden values

@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.clock import SettableClock
 from engine.log import LogHeader, LogWriter
-from engine.log_reader import LogRecord
+from engine.log.reader import LogRecord
 from engine.types import Chunk, StreamInfo
 
 EEG = StreamInfo("eeg", "eeg", 250.0, ("FP1", "FP2"), "uV", (2,))

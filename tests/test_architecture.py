@@ -50,9 +50,10 @@ def imports(node: ast.AST, *, inside_functions: bool = True) -> Iterator[str]:
 
 
 def bound(module: ast.Module) -> set[str]:
-    """The names that a module has once it is imported."""
+    """The names that a module has once it is imported; those for type checkers load lazily."""
     names: set[str] = set()
-    for node in module.body:
+    checked = [n for n in module.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n)]
+    for node in [*module.body, *(inner for block in checked for inner in block.body)]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
             names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):

@@ -21,9 +21,9 @@ from engine.config import (
     shipped,
     shipped_names,
 )
+from engine.config.purpose import PURPOSES
+from engine.config.yaml import parse
 from engine.errors import ConfigError
-from engine.purpose import PURPOSES
-from engine.yaml import parse
 
 EXAMPLE = """\
 session: p01

@@ -32,8 +32,9 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 @pytest.fixture
 def pub() -> Iterator[zmq.Socket[Any]]:
-    with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
-        yield socket
+    context = zmq.Context()
+    yield context.socket(zmq.XPUB)
+    context.destroy(linger=0)
 
 
 @pytest.fixture

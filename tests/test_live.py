@@ -15,7 +15,7 @@ from engine.config import config_from
 from engine.control import request
 from engine.daemon import Engine
 from engine.errors import DataError, ResourceError, UserError
-from engine.log_reader import LogReader
+from engine.log.reader import LogReader
 from engine.rerun import rerun, verify
 from engine.types import Message, Prediction
 from sinks.subscribe import subscribe

@@ -20,9 +20,9 @@ from mcap.records import Message
 from mcap.stream_reader import StreamReader
 
 from engine.log import LogWriter
-from engine.log_check import check_log
-from engine.log_format import ChunkRange, Command, SourceEvent
-from engine.log_reader import LogReader, LogRecord
+from engine.log.check import check_log
+from engine.log.format import ChunkRange, Command, SourceEvent
+from engine.log.reader import LogReader, LogRecord
 from engine.types import Chunk
 from tests.logs import EEG, HEADER, STAGE, body, chunk, record, same, unclosed
 

@@ -9,7 +9,7 @@ import pytest
 from engine.clock import SettableClock
 from engine.errors import DataError
 from engine.log import LogWriter
-from engine.log_check import check_log
+from engine.log.check import check_log
 from tests.logs import HEADER, STAGE, body, chunk, record
 
 

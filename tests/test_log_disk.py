@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import engine.log
+import engine.log.writer
 from engine.clock import MonotonicClock, SettableClock
 from engine.errors import ResourceError
 from engine.log import LogWriter
-from engine.log_check import check_log
-from engine.log_reader import LogReader
+from engine.log.check import check_log
+from engine.log.reader import LogReader
 from tests.logs import HEADER, chunk, fill, messages, record
 
 DEADLINE_S = 20.0
@@ -75,7 +75,7 @@ def test_a_failing_disk_ends_the_recording_at_a_whole_record_and_raises_nothing(
         if len(part) < len(block):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(engine.log, "_write", failing)
+    monkeypatch.setattr(engine.log.writer, "_write", failing)
     log = LogWriter(tmp_path / "a.mcap", HEADER, clock=SettableClock(), flush_s=0.01)
     fill(log)
     until(lambda: log.failed is not None)
@@ -99,14 +99,14 @@ def test_a_failing_disk_ends_the_recording_at_a_whole_record_and_raises_nothing(
 
 def test_a_disk_that_hangs_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     freed = threading.Event()
-    real = engine.log._write
+    real = engine.log.writer._write
 
     def hanging(fd: int, block: bytes) -> None:
         assert freed.wait(DEADLINE_S)
         real(fd, block)
 
-    monkeypatch.setattr(engine.log, "_write", hanging)
-    monkeypatch.setattr(engine.log, "_CLOSE_S", 0.05)
+    monkeypatch.setattr(engine.log.writer, "_write", hanging)
+    monkeypatch.setattr(engine.log.writer, "_CLOSE_S", 0.05)
     slow = LogWriter(tmp_path / "a.mcap", HEADER, clock=SettableClock(), max_waiting_bytes=2000)
     for n in range(100):
         slow.chunk(chunk(2 * n))

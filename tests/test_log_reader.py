@@ -16,8 +16,8 @@ from mcap.writer import Writer
 from engine.clock import SettableClock
 from engine.errors import DataError
 from engine.log import LogWriter
-from engine.log_check import check_log
-from engine.log_reader import LogReader
+from engine.log.check import check_log
+from engine.log.reader import LogReader
 from tests.logs import HEADER, fill, messages, record, same, spans, unclosed
 
 

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 from mcap.opcode import Opcode
 
 from engine.errors import DataError
-from engine.log_format import (
+from engine.log.format import (
     FORMAT,
     FRAME,
     HEAD,

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from engine.errors import DataError
-from engine.log_format import OUTPUTS, ChunkRange, LogHeader
-from engine.log_reader import LogReader
+from engine.log.format import OUTPUTS, ChunkRange, LogHeader
+from engine.log.reader import LogReader
 from engine.types import Chunk
 
 __all__ = ["LogReport", "StreamReport", "check_log"]

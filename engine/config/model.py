@@ -14,10 +14,9 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from engine import plugins
 from engine.arguments import misfits
-from engine.complaints import locate, place_of, refusal, validated
-from engine.errors import ConfigError
-from engine.purpose import RECORDED, objection
-from engine.settings import (
+from engine.config.complaints import locate, place_of, refusal, validated
+from engine.config.purpose import RECORDED, objection
+from engine.config.settings import (
     NAME,
     Curve,
     Dashboard,
@@ -36,7 +35,8 @@ from engine.settings import (
     SourceConfig,
     StreamConfig,
 )
-from engine.yaml import Document, Path, Place, dotted, parse
+from engine.config.yaml import Document, Path, Place, dotted, parse
+from engine.errors import ConfigError
 
 __all__ = [
     "Config",

@@ -9,9 +9,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from engine.arguments import describe
+from engine.config.yaml import Document, Path, Place, Problem, dotted
 from engine.errors import ConfigError
 from engine.plugins import nearest
-from engine.yaml import Document, Path, Place, Problem, dotted
 
 __all__ = ["locate", "place_of", "problems_of", "refusal", "validated"]
 

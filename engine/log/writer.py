@@ -20,7 +20,7 @@ from typing import Any
 
 from engine.clock import Clock
 from engine.errors import ResourceError
-from engine.log_format import (
+from engine.log.format import (
     FRAME,
     HEAD,
     MESSAGE,
@@ -31,7 +31,7 @@ from engine.log_format import (
     encode_chunk,
     opening,
 )
-from engine.recording_name import expand_name
+from engine.log.name import expand_name
 from engine.types import Chunk
 
 __all__ = ["LogHeader", "LogWriter", "expand_name"]

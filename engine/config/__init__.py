@@ -1,0 +1,43 @@
+"""The config file: strict YAML in, one frozen Config out, every mistake told with its place."""
+
+from engine.config.model import (
+    Config,
+    Curve,
+    Dashboard,
+    Fusion,
+    Gaps,
+    Overload,
+    Recording,
+    Security,
+    SinkConfig,
+    Smoothing,
+    SourceConfig,
+    StreamConfig,
+    agree,
+    config_from,
+    load_config,
+    repeat,
+    shipped,
+    shipped_names,
+)
+
+__all__ = [
+    "Config",
+    "Curve",
+    "Dashboard",
+    "Fusion",
+    "Gaps",
+    "Overload",
+    "Recording",
+    "Security",
+    "SinkConfig",
+    "Smoothing",
+    "SourceConfig",
+    "StreamConfig",
+    "agree",
+    "config_from",
+    "load_config",
+    "repeat",
+    "shipped",
+    "shipped_names",
+]
