@@ -42,9 +42,10 @@ def latency(n_repeats: int = 7) -> Result:
     found = interleave(runs, n_repeats, n_warm=0)
     mine = found.pop("ours")
     details: dict[str, Any] = {"ours": _percentiles(ours), "floor": _percentiles(floor)}
-    details["ours, where it goes (medians)"] = {
-        name: float(np.median([known[name] for known in ours])) for name in ours[0]
-    }
+    for name, measured in (("ours", ours), ("floor", floor)):
+        details[f"{name}, where it goes (medians)"] = {
+            part: float(np.median([known[part] for known in measured])) for part in measured[0]
+        }
     known = versions("vagus", "numpy", "scipy", "onnxruntime", "pyzmq", "msgspec")
     return Result("latency", "ms from last sample to subscriber", mine, found, known, details)
 
@@ -98,7 +99,8 @@ def _floor() -> list[dict[str, float]]:
     view, entry = fit("eeg", source.info, spec, bundle.id, {})
     n, hop = view.n_items, round(bundle.hop_s * spec.rate_hz)
     signal = np.zeros((round((_BLOCK_S + 10) * spec.rate_hz), *view.info.shape), np.float32)
-    mask, at, tick, arrived_s = np.ones(len(signal), bool), 0, 1, {}
+    mask, at, tick = np.ones(len(signal), bool), 0, 1
+    arrived_s, parts = {}, {}
     with zmq.Context() as context, context.socket(zmq.PUB) as socket:
         socket.bind("tcp://127.0.0.1:*")
         url = socket.get_string(zmq.LAST_ENDPOINT)
@@ -120,10 +122,16 @@ def _floor() -> list[dict[str, float]]:
                         continue
                     cut = slice(end - n, end)
                     window = Window("eeg", 0, end - n, end - 1, signal[cut], mask[cut], n, n)
-                    graph.run(None, {name: entry(window)[0][None]})
+                    features, _ = entry(window)
+                    steps_s = time.monotonic()
+                    graph.run(None, {name: features[None]})
                     arrived_s[tick] = now_s
+                    infer_s = time.monotonic()
+                    parts[tick] = {"steps": steps_s - now_s, "infer": infer_s - steps_s}
                     socket.send_multipart((b"", tick.to_bytes(8, "big")))
             received = receiver.received()
+    for number, known in received.items():
+        known.update({part: 1e3 * took_s for part, took_s in parts[number].items()})
     return _joined(received, arrived_s)
 
 

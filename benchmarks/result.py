@@ -68,16 +68,18 @@ class Result:
         }
 
 
-def interleave(runs: Mapping[str, Callable[[], float]], n_repeats: int) -> dict[str, list[float]]:
-    """Measure all `runs` in turn, A B A B, `n_repeats` times, after one round that does not count.
+def interleave(
+    runs: Mapping[str, Callable[[], float]], n_repeats: int, *, n_warm: int = 1
+) -> dict[str, list[float]]:
+    """Measure all `runs` in turn, A B A B, `n_repeats` times, after `n_warm` uncounted rounds.
 
     What disturbs the machine for a while then disturbs all of them.
     """
     found: dict[str, list[float]] = {name: [] for name in runs}
-    for i in range(n_repeats + 1):
+    for i in range(n_warm + n_repeats):
         for name, run in runs.items():
             value = run()
-            if i > 0:
+            if i >= n_warm:
                 found[name].append(value)
     return found
 

@@ -82,8 +82,10 @@ class Engine:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._drain()
-        self._close()
+        try:
+            self._drain()
+        finally:
+            self._close()
 
     def stop(self) -> None:
         """Ask the loop to end; safe from any thread and from a signal handler."""
@@ -120,6 +122,9 @@ class Engine:
                 self.join(self._waiting.pop(0))
             poller.poll(self._wait_ms(now_s, end_s))
             self.turn()
+            for seat in self.seats.values():
+                if seat.failure is not None and seat.session.done:
+                    raise seat.failure  # nothing can come of it any more: the user has to act
 
     def turn(self) -> None:
         """One turn of the loop: what came in, what is due, what follows from it."""
@@ -138,9 +143,6 @@ class Engine:
             for seat in self.seats.values():
                 seat.health(now_s)
                 self._prove(seat)
-        for seat in self.seats.values():
-            if seat.failure is not None and seat.session.done:
-                raise seat.failure  # nothing can come of it any more: the user has to act
 
     def join(self, config: Config) -> None:
         """Seat a session: load its bundles, open its log, start its sources."""
