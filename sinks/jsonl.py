@@ -22,11 +22,15 @@ def line(message: Message) -> str:
 class JsonlSink:
     """Appends every message to the file at `path`, making its folder where there is none.
 
-    Each line is flushed. Raises ResourceError, naming the path, when the file cannot be written.
+    `-` is the standard output. Each line is flushed. Raises ResourceError, naming the path, when
+    the file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        if str(path) == "-":
+            self._file = open(os.dup(1), "wb", buffering=0)  # noqa: SIM115
+            return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             torn = _is_torn(self.path)
