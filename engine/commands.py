@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,9 +85,10 @@ def control(
     ] = "tcp://127.0.0.1:5571",
 ) -> None:
     """Ask a running engine something, or to do something."""
-    from engine.control import request
+    from engine.control import VERBS, request
 
-    print(json.dumps(request(url, verb, _pairs(args or []), timeout_s=5.0), default=_plain))
+    texts = {name for name, arg in VERBS.get(verb, {}).items() if arg.types == (str,)}
+    print(json.dumps(request(url, verb, _pairs(args or [], texts), timeout_s=5.0), default=_plain))
 
 
 def verify(
@@ -135,17 +137,17 @@ def _tell_systemd(state: str) -> None:
             print(f"vagus: systemd was not told: {error}", file=sys.stderr)
 
 
-def _pairs(args: list[str]) -> dict[str, Any]:
-    """key=value -> {key: value}, values as JSON where they are JSON, else as text."""
+def _pairs(args: list[str], texts: set[str]) -> dict[str, Any]:
+    """key=value -> {key: value}, values as JSON where they are JSON, else (and `texts`) as text."""
     pairs: dict[str, Any] = {}
     for arg in args:
         key, equals, value = arg.partition("=")
         if not equals or not key:
             raise ConfigError(f"'{arg}' is not key=value; for example: session=p01")
-        try:
-            pairs[key] = json.loads(value)
-        except json.JSONDecodeError:
-            pairs[key] = value
+        pairs[key] = value
+        if key not in texts:
+            with suppress(json.JSONDecodeError):
+                pairs[key] = json.loads(value)
     return pairs
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -64,6 +65,7 @@ class Engine:
         self._bundles: dict[str, Bundle] = {}
         self._outlets: list[Outlet] = []
         self._next_health_s = 0.0
+        self._joined: Counter[str] = Counter()
         self._context = zmq.Context()
         self._desk = Desk(self)
 
@@ -149,7 +151,7 @@ class Engine:
         if config.session in self.seats:
             raise ConfigError(f"session '{config.session}' runs already; choose another name")
         now_s, wall_s = self._clock.now(), time.time()
-        planned = plan(config, self.run_id, now_s, wall_s - now_s, self._load)
+        planned = plan(config, self._run_of(config.session), now_s, wall_s - now_s, self._load)
         sources = make_sources(config, self._clock, now_s)
         log = self._open_log(config, planned, wall_s)
         seat = Seat(
@@ -171,7 +173,14 @@ class Engine:
         self._batcher.leave(seat.session)
         seat.event("session.left")
         seat.close()
+        self.publisher.forget(name)
         del self.seats[name]
+
+    def _run_of(self, name: str) -> str:
+        """The run id of a session: its numbers start anew when it joins again, so the id does."""
+        self._joined[name] += 1
+        n = self._joined[name]
+        return self.run_id if n == 1 else f"{self.run_id}-{n}"
 
     def _attach(self, sink: Sink) -> None:
         outlet = Outlet(sink)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket as sockets
+import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import zmq
@@ -83,6 +85,16 @@ def one_of_each() -> list[Message]:
 
 def wait_for(socket: zmq.Socket[Any], flags: int = zmq.POLLIN) -> None:
     assert socket.poll(1e3 * TIMEOUT_S, flags), "nothing came"
+
+
+def throw(url: str, data: bytes, *, abruptly: bool) -> None:
+    """Send bytes to a TCP address and hang up, politely or not."""
+    host, port = url.removeprefix("tcp://").split(":")
+    with sockets.create_connection((host, int(port)), TIMEOUT_S) as raw:
+        if abruptly:  # a reset instead of a farewell
+            raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(ConnectionError):  # cut off already
+            raw.sendall(data)
 
 
 @contextmanager

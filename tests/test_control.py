@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import socket as sockets
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from engine.control import ERROR_CODES, VERBS, ControlError, ControlSocket, requ
 from engine.errors import ConfigError, DataError, ResourceError, UserError
 from engine.publish import Publisher
 from engine.wire import WireError
-from tests.messages import TIMEOUT_S, served, wait_for
+from tests.messages import served, throw, wait_for
 
 Handler = Callable[[str, dict[str, Any]], Mapping[str, Any]]
 Client = Callable[[int], "zmq.Socket[Any]"]
@@ -285,14 +284,13 @@ def test_garbage_raises_nothing_and_valid_requests_are_still_answered(
 ) -> None:
     rng = random.Random(38)
     whole = [msgpack.packb(ask(verb, args)) for verb, args in GOOD.items()]
-    host, port = control.url.removeprefix("tcp://").split(":")
     dealer = client(zmq.DEALER)
     n, answered = count(200_000), 0
     for _ in range(n):
         dealer.send_multipart([garbage(rng, whole) for _ in range(rng.randrange(1, 4))])
-        if rng.random() < 0.1:
-            with sockets.create_connection((host, int(port)), TIMEOUT_S) as raw:
-                raw.sendall(rng.randbytes(rng.randrange(1, 2000)))
+        if rng.random() < 0.05:
+            data = rng.randbytes(rng.randrange(1, 2000))
+            throw(control.url, data, abruptly=rng.random() < 0.5)
         control.serve(repeat)
         answered += drain(dealer)
     while answered < n:

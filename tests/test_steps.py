@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
+from engine import filters
 from engine.errors import BundleError, ConfigError
 from engine.steps import (
     Clip,
@@ -437,3 +438,12 @@ def test_channel_steps_refuse_items_that_are_no_channels() -> None:
     ):
         with pytest.raises(ConfigError, match=r"have the shape \(4, 4, 3\) and 3 channels"):
             build_steps([spec], replace(EEG, shape=(4, 4, 3)), FACTORIES)
+
+
+def test_the_kernel_gives_the_bits_of_the_public_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(4).normal(size=(3000, 5)).astype(np.float32)
+    valid = np.ones(len(x), bool)
+    info = StreamInfo("eeg", "eeg", 256.0, tuple("abcde"), "uV", (5,))
+    fast = filters.bandpass(info, low_hz=1, high_hz=40)(x, valid)[0]
+    monkeypatch.setattr(filters, "_KERNEL", filters.by_scipy)
+    assert np.array_equal(filters.bandpass(info, low_hz=1, high_hz=40)(x, valid)[0], fast)
