@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from engine.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from engine.bundle import Bundle
     from engine.config import Config, load_config
@@ -39,7 +41,6 @@ __all__ = [
     "rerun",
     "verify",
 ]
-__version__ = "0.1.0"
 
 _HOMES = {
     "bundle": ("Bundle",),

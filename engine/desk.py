@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from engine import __version__
-from engine.config import config_from, load_config
+from engine.config import Config, config_from, load_config
 from engine.control import ControlError
 from engine.errors import ConfigError, UserError
+from engine.publish import Publisher
+from engine.seat import Seat
+from engine.version import __version__
 
-if TYPE_CHECKING:
-    from engine.daemon import Engine
-    from engine.seat import Seat
+__all__ = ["Desk", "House"]
 
-__all__ = ["Desk"]
+
+class House(Protocol):
+    """The engine as the desk sees it."""
+
+    run_id: str
+    seats: dict[str, Seat]
+    publisher: Publisher
+
+    def join(self, config: Config) -> None: ...
+    def leave(self, name: str) -> None: ...
+    def stop(self) -> None: ...
 
 
 class Desk:
     """Answers checked requests; every verb is idempotent or says why it does nothing."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: House) -> None:
         self._engine = engine
         self._verbs: dict[str, Callable[..., dict[str, Any]]] = {
             "status": self._status,

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from engine import __version__
 from engine.batcher import Batcher
 from engine.clock import Clock
 from engine.config import Config
@@ -20,6 +19,7 @@ from engine.plan import SessionPlan, Tick
 from engine.reader import Reader
 from engine.session import Session
 from engine.types import Event, Health, Marker, Message, Numbered, Prediction, Source
+from engine.version import __version__
 
 __all__ = ["Seat"]
 
