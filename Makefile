@@ -13,6 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 ARGS ?=
+DATA ?= ../shared/data/eeg
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -42,9 +43,11 @@ soak: .venv/.dev ## the whole suite with full counts (kills, swaps, minutes of f
 bench: .venv/.dev ## side-by-side benchmarks, into benchmarks/results/
 	$(BIN)/python -m benchmarks --out benchmarks/results $(ARGS)
 
-bundles: .venv/.dev ## train the shipped bundles again, into runs/
-	$(BIN)/vagus train configs/simulated-eeg.yaml --out runs/simulated-eeg $(ARGS)
-	$(BIN)/vagus train configs/workload-eegmat.yaml --out runs/workload-eegmat $(ARGS)
+bundles: .venv/.dev ## train the shipped bundles again (make bundles DATA=folder with eegmat)
+	$(BIN)/vagus train simulated-eeg --out runs/simulated-eeg
+	$(BIN)/vagus train workload-eegmat --data "$(DATA)" --out runs/workload-eegmat
+	for b in simulated-eeg workload-eegmat; do \
+		rm -rf "configs/bundles/$$b" && cp -r "runs/$$b/bundle" "configs/bundles/$$b"; done
 
 # One environment for both. Installed editable, so a changed file needs no second install; the
 # development extras contain the demo's needs, so after `make test` the demo installs nothing.
