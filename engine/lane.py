@@ -75,6 +75,7 @@ class Lane:
         counted: Stage,
         notify: Notify,
         fire: Callable[[], None],
+        now: Callable[[], float],
         next_tick: int = 1,
     ) -> None:
         self.stream, self.info, self.view = stream, info, view
@@ -84,7 +85,7 @@ class Lane:
         self._grid, self._fire = grid, fire
         self._marks: deque[_Mark] = deque()
         self._truths: deque[tuple[int, str | None]] = deque()
-        self.timeline = Timeline(info, gaps, counted, notify)
+        self.timeline = Timeline(info, gaps, counted, notify, now)
         account.equal(
             f"{stream}: last index = first + out of timeline",
             self.timeline.span,

@@ -20,7 +20,7 @@ LOG_POWER = "ln fs^2"  # the unit: the natural logarithm of a power, full scale 
 _MAX_MELS = 512
 _MAX_WINDOW = 1 << 16  # samples
 _ROUNDING = 1e-6  # samples: how far hop_s may fall beside the sample that it means
-_BLOCK = 1024  # frames computed at once, to bound the memory of a long chunk
+_BLOCK = 64  # frames computed at once: they stay in the cache, however long a chunk is
 # Slaney's mel scale (Auditory Toolbox, 1998): linear up to 1 kHz, then 27 mels per factor 6.4.
 _HZ_PER_MEL = 200.0 / 3.0
 _BREAK_HZ = 1000.0
@@ -31,14 +31,15 @@ _LOG_STEP = math.log(6.4) / 27.0
 class LogMel:
     """(time, 1) samples to (frames, n_mels): ln(mel power + floor), every `hop_s`.
 
-    Frame m stands at sample m * hop, the last of the `window_s` that it sees, and comes with
-    that sample; before its first item a segment is taken to have stood on that item's value. The
-    power is that of a periodic Hann window, zero-padded to a power of two; the bands are
-    triangles of equal area on Slaney's mel scale from `low_hz` to `high_hz` (half the rate if
-    not given): the values of `librosa.feature.melspectrogram` and its defaults. `floor` is a
-    power; 1e-10 lies below the noise of 16 bit. A frame is valid if all its samples are.
-    Sums are float64 and of a fixed order: the same bits for any cut. Raises ConfigError for a
-    stream of several channels, a hop of no whole number of samples, and bands that do not fit.
+    Frame m stands at sample m * hop, the last of the `window_s` that it sees, and comes with that
+    sample. Before its first item a segment is taken to have stood on that item's value; frames
+    that reach there are invalid, as are those with an invalid sample. The power is that of a
+    periodic Hann window, zero-padded to a power of two; the bands are triangles of equal area on
+    Slaney's mel scale from `low_hz` to `high_hz` (half the rate if not given): the values of
+    `librosa.feature.melspectrogram` with its defaults. `floor` is a power; 1e-10 lies below the
+    noise of 16 bit. Sums are float64 and of a fixed order: the same bits for any cut. Raises
+    ConfigError for a stream of several channels, a hop of no whole number of samples, and bands
+    that do not fit.
     """
 
     def __init__(
@@ -58,10 +59,12 @@ class LogMel:
         self._hop, self._n = _hop(hop_s, rate_hz), _window(window_s, rate_hz)
         self._n_fft = 1 << (self._n - 1).bit_length()
         self._taper: Array = get_window("hann", self._n).astype(np.float64)
-        bands = _bands(n_mels, low_hz, high_hz or rate_hz / 2, rate_hz, self._n_fft)
-        used = np.flatnonzero(bands.any(axis=1))
-        self._bins = slice(int(used[0]), int(used[-1]) + 1)
-        self._bands = np.ascontiguousarray(bands[self._bins])  # (bins, n_mels)
+        top_hz = rate_hz / 2 if high_hz is None else high_hz
+        bands = _bands(n_mels, low_hz, top_hz, rate_hz, self._n_fft)
+        # Triangles two apart do not overlap: the even ones are one row of weights that is cut
+        # where they begin, the odd ones another.
+        self._begin = (bands > 0).argmax(axis=0)  # (n_mels,) the first bin of each
+        self._weights = [bands[:, k::2].sum(axis=1) for k in range(min(2, n_mels))]  # (bins,)
         self._floor = floor
         self.ratio = Fraction(1, self._hop)
         self.delay_s = (self._n - 1) / 2 / rate_hz
@@ -77,7 +80,7 @@ class LogMel:
     def reset(self) -> None:
         """Begin a new segment with the next item."""
         self._past: Array | None = None  # (time,) float32: what the next frame sees of the past
-        self._mask = np.ones(self._n - 1, bool)  # (time,) whether those are valid
+        self._mask = np.zeros(self._n - 1, bool)  # (time,) whether those are valid
 
     def __call__(self, x: Array, valid: Array) -> tuple[Array, Array, Notes]:
         if not len(x):
@@ -92,18 +95,23 @@ class LogMel:
         frames = np.empty((n_frames, *self.info.shape), np.float32)
         if not n_frames:
             return frames, valid[:0], NO_NOTES
-        windows = np.lib.stride_tricks.sliding_window_view(past, self._n)[:: self._hop]
+        step = past.itemsize
+        windows: Array = np.ndarray(
+            (n_frames, self._n), past.dtype, past, strides=(self._hop * step, step)
+        )
         for at in range(0, n_frames, _BLOCK):
             frames[at : at + _BLOCK] = self._spectra(windows[at : at + _BLOCK])
         return frames, _all_valid(mask, self._n, self._hop, n_frames), NO_NOTES
 
     def _spectra(self, windows: Array) -> Array:
         """(frames, window) samples to (frames, n_mels)."""
-        spectrum = scipy.fft.rfft(windows * self._taper, self._n_fft)[:, self._bins]
+        spectrum = scipy.fft.rfft(windows * self._taper, self._n_fft)
         power = np.square(spectrum.real)
         power += np.square(spectrum.imag)
-        # einsum adds in the same order for one row and for many; a matrix product does not
-        mel = np.einsum("tb,bm->tm", power, self._bands)
+        mel = np.empty((len(windows), *self.info.shape))
+        for k, weights in enumerate(self._weights):
+            # adds row by row, in the same order for one row and for many; a product does not
+            mel[:, k::2] = np.add.reduceat(power * weights, self._begin[k::2], axis=1)
         mel += self._floor
         return np.log(mel, out=mel)
 

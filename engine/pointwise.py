@@ -1,4 +1,4 @@
-"""Steps that look at one item at a time: choose channels, re-reference, scale, clip."""
+"""Steps that look at one item at a time: choose or mix channels, re-reference, scale, clip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.channels import locate
 from engine.errors import ConfigError
 from engine.types import Array, Notes, StreamInfo
 
-__all__ = ["NO_NOTES", "Clip", "Reference", "Scale", "Select"]
+__all__ = ["NO_NOTES", "Clip", "Downmix", "Reference", "Scale", "Select"]
 
 NO_NOTES: Notes = MappingProxyType({})  # what a step without notes returns, one for all
 
@@ -87,6 +87,28 @@ class Reference:
         chosen = rows if self._places is None else np.take(rows, self._places, axis=1)
         rows -= (np.add.reduce(chosen, axis=1) / self._n)[:, None]
         return rows.astype(np.float32), valid, NO_NOTES
+
+
+class Downmix:
+    """The mean over all channels as the one channel `mono`: (time, n) to (time, 1)."""
+
+    ratio = Fraction(1)
+    delay_s = 0.0
+
+    def __init__(self, info: StreamInfo) -> None:
+        _names("downmix", info.channels, info)
+        self.info = replace(info, channels=("mono",), shape=(1,))
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+    def __call__(self, x: Array, valid: Array) -> tuple[Array, Array, Notes]:
+        """Sums in float64 over contiguous rows, as Reference does; one channel passes as it is."""
+        if x.shape[1] == 1:
+            return x, valid, NO_NOTES
+        rows = np.array(x, np.float64, order="C")
+        mean = np.add.reduce(rows, axis=1, keepdims=True) / rows.shape[1]
+        return mean.astype(np.float32), valid, NO_NOTES
 
 
 class Scale:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -45,6 +46,7 @@ class Session:
         self._emit = emit
         self._grid = Grid(plan.origin_s, plan.hop_s)
         self._tick = 1  # the next one
+        self._now_s = -math.inf  # the latest time that `advance` told
         self._paused = False
         self._degraded: dict[str, str] = {}
         self._fusion = Fusion(plan)
@@ -73,6 +75,7 @@ class Session:
 
     def advance(self, now_s: float) -> None:
         """Fire the ticks whose patience is over, with the late streams missing."""
+        self._now_s = now_s
         while (deadline := self.deadline()) is not None and deadline <= now_s:
             self._fire_one()
 
@@ -204,7 +207,7 @@ class Session:
         slot.lane = Lane(
             stream, info, view, self._grid, slot.plan.gaps, self.account, slot.stage,
             lambda code, t, detail: self._event(code, stream, detail, t),
-            self._fire, self._tick,
+            self._fire, lambda: self._now_s, self._tick,
         )  # fmt: skip
 
     def _do_lost(self, stream: str, why: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,6 @@ from engine.types import Array, Chunk, StreamInfo
 __all__ = ["GapPolicy", "Run", "Timeline"]
 
 JUMP_S = 1.0  # a stamp this far off the map is a jump, not jitter
-REBASE_S = 60.0  # a jump further than this, or backwards, is the device's clock being reset
 RATE_TOLERANCE = 0.01  # measured against declared rate, before it is worth a word
 RATE_AFTER_S = 10.0
 _LATE_RANGES = 64  # how many filled gaps are remembered to tell a late item from a duplicate
@@ -56,9 +56,20 @@ class Timeline:
     Works item by item in meaning and chunk by chunk in speed: runs depend on the sequence of
     items and stamps alone. Non-finite items are dropped and replaced by invalid ones, so they
     keep their time and poison no state. `stage` counts; `notify` hears of what happened.
+
+    Items that follow each other in number cannot be apart in time, so stamps that jump are the
+    device's clock being set, and the items go on where they were; unless `now`, the latest time
+    that the session was told, says that so much time did pass (the device was suspended).
     """
 
-    def __init__(self, info: StreamInfo, gaps: GapPolicy, stage: Stage, notify: Notify) -> None:
+    def __init__(
+        self,
+        info: StreamInfo,
+        gaps: GapPolicy,
+        stage: Stage,
+        notify: Notify,
+        now: Callable[[], float] = lambda: -math.inf,
+    ) -> None:
         assert info.rate_hz is not None
         self.info = info
         self.segment = -1
@@ -69,7 +80,7 @@ class Timeline:
         self._gaps = gaps
         self._max_gap = int(gaps.max_gap_s * info.rate_hz) if gaps.policy != "break" else 0
         self._reorder = int(gaps.reorder_s * info.rate_hz)
-        self._stage, self._notify = stage, notify
+        self._stage, self._notify, self._clock = stage, notify, now
         self._source_segment: int | None = None
         self._waiting: list[Chunk] = []  # beyond a hole, ascending, disjoint
         self._filled: list[tuple[int, int]] = []  # [first, end) of filled gaps
@@ -295,7 +306,7 @@ class Timeline:
                 self._notify("stream.rate", fit.knot.time(index), detail)
             return
         jump_s = fit.residual_s(index, time_s)
-        rebased = not 0.0 < jump_s <= REBASE_S
+        rebased = jump_s < 0.0 or self._clock() < time_s - JUMP_S
         at = fit.knot.time(index) if rebased else time_s
         self._offset_s += jump_s if rebased else 0.0
         self._open(index, at, lost_from=index)

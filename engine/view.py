@@ -40,14 +40,18 @@ def fit(
 ) -> tuple[View, Entry]:
     """The view that `bundle`'s input `spec` has of a stream, and what it feeds the graph with.
 
-    Channels are selected by name, the unit is converted and the rate resampled before the
-    bundle's own steps. Raises BundleError where the stream cannot serve the bundle.
+    Channels are selected by name (a voice's are mixed where `mono` is wanted), the unit is
+    converted and the rate resampled before the bundle's own steps. Raises BundleError where the
+    stream cannot serve the bundle.
     """
     if info.kind != spec.kind:
         raise BundleError(f"bundle {bundle} needs a stream of kind {spec.kind}; "
                           f"'{stream}' is {info.kind}")  # fmt: skip
     align: list[dict[str, Any]] = []
-    if spec.channels and (spec.channels != info.channels or channels):
+    if spec.kind == "voice" and spec.channels == ("mono",) and not channels:
+        if spec.channels != info.channels:
+            align.append({"name": "downmix"})
+    elif spec.channels and (spec.channels != info.channels or channels):
         align.append({"name": "select", "channels": spec.channels, "mapping": dict(channels)})
     if spec.unit != info.unit:
         align.append({"name": "scale", "unit": spec.unit})

@@ -153,6 +153,29 @@ def test_a_clock_set_back_never_moves_items_back() -> None:
     assert events[0][2]["rebased"] is True
 
 
+@pytest.mark.parametrize("by_s", [10.0, 2e5])
+def test_a_clock_set_forward_moves_no_item(by_s: float) -> None:
+    chunks = [
+        Chunk("eeg", 0, i, ((i, i / 128 + (by_s if i >= 40 else 0.0)),), np.ones((10, 3), "f4"))
+        for i in range(0, 80, 10)
+    ]
+    runs, events, stage, timeline = play(chunks)
+    assert timeline.time(79) == pytest.approx(79 / 128)
+    assert [r.segment for r in runs][-1] == 1
+    assert stage.made == {}
+    assert [e[0] for e in events] == ["stream.segment"]
+
+
+def test_a_device_that_was_suspended_goes_on_when_it_wakes() -> None:
+    runs: list[Run] = []
+    stage = Stage(lambda: timeline.held())
+    timeline = Timeline(info(), GapPolicy(), stage, lambda *_: None, now=lambda: 10.2)
+    for i in range(0, 80, 10):
+        at_s = i / 128 + (10.0 if i >= 40 else 0.0)
+        timeline.push(Chunk("eeg", 0, i, ((i, at_s),), np.ones((10, 3), "f4")), runs.append)
+    assert timeline.time(79) == pytest.approx(79 / 128 + 10.0)
+
+
 def test_items_of_another_shape_are_refused_and_said_once() -> None:
     odd = [Chunk("eeg", 0, i, ((i, i / 128),), np.ones((5, 4), np.float32)) for i in (20, 25)]
     _, events, stage, _ = play([two(0)[0], *odd])
