@@ -16,7 +16,7 @@ from engine.bundle import Bundle
 from engine.config import config_from
 from engine.daemon import Engine
 from engine.session import Session
-from engine.types import Prediction, Window
+from engine.types import Array, Prediction, Window
 from engine.view import fit
 from sources.simulate import SimulateSource
 
@@ -88,51 +88,68 @@ def _engine() -> list[dict[str, float]]:
     return _joined(received, stamped.arrived_s)
 
 
+class _Bare:
+    """The same steps, features and graph, with nothing around them."""
+
+    def __init__(self, source: SimulateSource) -> None:
+        bundle = Bundle.load(BUNDLE)
+        spec = bundle.inputs["eeg"]
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._graph = ort.InferenceSession(str(bundle.path / "model.onnx"), options)
+        self._name = self._graph.get_inputs()[0].name
+        self._view, self._features = fit("eeg", source.info, spec, bundle.id, {})
+        self._hop = round(bundle.hop_s * spec.rate_hz)
+        room = round((_BLOCK_S + 10) * spec.rate_hz)
+        self._signal = np.zeros((room, *self._view.info.shape), np.float32)
+        self._valid, self._at, self.tick = np.ones(room, bool), 0, 0
+
+    def push(self, data: Array) -> float | None:
+        """A chunk (time, channels) in; when the features of the window that it completes were
+        ready and the graph is run, or None if it completes none."""
+        valid = self._valid[: len(data)]
+        for step in self._view.steps:
+            data, valid, _ = step(data, valid)
+        self._signal[self._at : self._at + len(data)] = data
+        self._at += len(data)
+        n, end = self._view.n_items, (self.tick + 1) * self._hop
+        if end > self._at:
+            return None
+        self.tick += 1
+        if end < n:
+            return None
+        cut = slice(end - n, end)
+        window = Window("eeg", 0, end - n, end - 1, self._signal[cut], self._valid[cut], n, n)
+        features, _ = self._features(window)
+        ready_s = time.monotonic()
+        self._graph.run(None, {self._name: features[None]})
+        return ready_s
+
+
 def _floor() -> list[dict[str, float]]:
     """A block of the bare parts."""
-    bundle = Bundle.load(BUNDLE)
-    spec = bundle.inputs["eeg"]
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    graph = ort.InferenceSession(str(bundle.path / "model.onnx"), options)
-    name, source = graph.get_inputs()[0].name, SimulateSource(person=PERSON)
-    view, entry = fit("eeg", source.info, spec, bundle.id, {})
-    n, hop = view.n_items, round(bundle.hop_s * spec.rate_hz)
-    signal = np.zeros((round((_BLOCK_S + 10) * spec.rate_hz), *view.info.shape), np.float32)
-    mask, at, tick = np.ones(len(signal), bool), 0, 1
-    arrived_s, parts = {}, {}
+    source = SimulateSource(person=PERSON)
+    bare, arrived_s = _Bare(source), {}
+    parts: dict[int, dict[str, float]] = {}
     with zmq.Context() as context, context.socket(zmq.PUB) as socket:
         socket.bind("tcp://127.0.0.1:*")
         url = socket.get_string(zmq.LAST_ENDPOINT)
         with receiving(url, _QUIET_S, bare=True) as receiver, source:
             end_s = time.monotonic() + _BLOCK_S
-            while (now_s := time.monotonic()) < end_s:
+            while time.monotonic() < end_s:
                 chunk = source.read(_READ_S)
                 if chunk is None:
                     continue
                 now_s = time.monotonic()
-                y, valid = chunk.data, mask[: len(chunk)]
-                for step in view.steps:
-                    y, valid, _ = step(y, valid)
-                signal[at : at + len(y)] = y
-                at += len(y)
-                while (end := tick * hop) <= at:
-                    tick += 1
-                    if end < n:
-                        continue
-                    cut = slice(end - n, end)
-                    window = Window("eeg", 0, end - n, end - 1, signal[cut], mask[cut], n, n)
-                    features, _ = entry(window)
-                    steps_s = time.monotonic()
-                    graph.run(None, {name: features[None]})
-                    arrived_s[tick] = now_s
-                    infer_s = time.monotonic()
-                    parts[tick] = {"steps": steps_s - now_s, "infer": infer_s - steps_s}
-                    socket.send_multipart((b"", tick.to_bytes(8, "big")))
+                ready_s = bare.push(chunk.data)
+                if ready_s is not None:
+                    run_s = time.monotonic()
+                    socket.send_multipart((b"", bare.tick.to_bytes(8, "big")))
+                    arrived_s[bare.tick] = now_s
+                    steps_ms, infer_ms = 1e3 * (ready_s - now_s), 1e3 * (run_s - ready_s)
+                    parts[bare.tick] = {"steps": steps_ms, "infer": infer_ms}
             received = receiver.received()
-    for number, known in received.items():
-        known.update({part: 1e3 * took_s for part, took_s in parts[number].items()})
-    return _joined(received, arrived_s)
+    return _joined({n: known | parts[n] for n, known in received.items()}, arrived_s)
 
 
 def _joined(

@@ -61,13 +61,13 @@ def receiving(url: str, quiet_s: float, *, bare: bool) -> Iterator[Receiver]:
 
 
 def _predictions(url: str, quiet_s: float) -> dict[int, dict[str, float]]:
-    """Through the client that users have: decoded, checked for holes."""
+    """Through the client that users have: decoded, checked for holes; only those with a window."""
     received: dict[int, dict[str, float]] = {}
     with subscribe(url, kinds=("prediction",)) as messages:
         print("listening", flush=True)
         while (message := messages.read(quiet_s if received else None)) is not None:
             now_s = time.monotonic()
-            if isinstance(message, Prediction):
+            if isinstance(message, Prediction) and message.probabilities is not None:
                 received[message.seq] = {"received_s": now_s} | message.latency_ms
     return received
 

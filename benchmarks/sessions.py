@@ -64,16 +64,19 @@ def _measured(n: int) -> dict[str, Any]:
 
 
 class _Timed(Engine):
-    """Keeps the latency of every prediction from a moment on."""
+    """Keeps the latency of every prediction from the moment on at which `latencies_ms` is set."""
 
     def __init__(self, configs: list[Any]) -> None:
         super().__init__(configs)
         self.latencies_ms: list[float] | None = None
 
     def _send(self, message: Message) -> bytes:
-        if self.latencies_ms is not None and isinstance(message, Prediction):
-            if any(about["used"] for about in message.modalities.values()):
-                self.latencies_ms.append(message.latency_ms["total"])
+        if (
+            self.latencies_ms is not None
+            and isinstance(message, Prediction)
+            and message.probabilities is not None
+        ):
+            self.latencies_ms.append(message.latency_ms["total"])
         return super()._send(message)
 
 
@@ -95,13 +98,15 @@ def _run(n: int) -> dict[str, Any]:
         )
         for i in range(n)
     ]
-    with _Timed(configs) as engine:
+    engine = _Timed(configs)
+    with engine:
         engine.loop(_SETTLE_S)
         engine.latencies_ms = []
         begin_s, cpu_s = time.monotonic(), time.process_time()
         engine.loop(_MEASURE_S)
         took_s, cpu_s = time.monotonic() - begin_s, time.process_time() - cpu_s
-        dropped = _dropped(engine)
+        with engine._inbox.frozen():
+            dropped = _dropped(engine)
         lag_s = _lag_s(engine)
     latencies_ms = engine.latencies_ms or [float("inf")]
     p50, p99 = np.percentile(latencies_ms, (50, 99)).tolist()

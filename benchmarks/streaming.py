@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def _ours(x: Array, edges: list[int], check: _Check) -> float:
 
     session = _session(emit)
     begin_s = time.process_time()
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         session.push(Chunk("eeg", 0, start, ((start, start / RATE_HZ),), x[start:stop]))
     cpu_s = time.process_time() - begin_s
     session.account.check()
@@ -161,7 +162,7 @@ def _script(x: Array, edges: list[int], check: _Check) -> float:
     begin_s = time.process_time()
     state_1 = sosfilt_zi(BANDPASS)[:, :, None] * x[0]
     state_2 = None
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         y, state_1 = sosfilt(BANDPASS, x[start:stop], axis=0, zi=state_1)
         if state_2 is None:
             state_2 = sosfilt_zi(NOTCH)[:, :, None] * y[0]

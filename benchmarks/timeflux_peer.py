@@ -13,11 +13,12 @@ import json
 import logging
 import sys
 import time
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from timeflux.nodes.window import Slide, Window
-from timeflux_dsp.nodes.filters import IIRFilter
+from timeflux.nodes.window import Slide, Window  # type: ignore[import-not-found]
+from timeflux_dsp.nodes.filters import IIRFilter  # type: ignore[import-not-found]
 
 
 class Chain:
@@ -49,7 +50,7 @@ class Chain:
         for node in self.nodes:
             node.clear()
         self.nodes[0].i.set(rows, stamps, self.names, self.meta)
-        for node, following in zip(self.nodes, self.nodes[1:]):
+        for node, following in pairwise(self.nodes):
             node.update()
             following.i.data, following.i.meta = node.o.data, node.o.meta
         last = self.nodes[-1]
@@ -64,11 +65,12 @@ def measure(signal: dict[str, Any], window: str) -> dict[str, Any]:
     chain = Chain(signal, window)
     n_windows, last = 0, None
     begin_s = time.process_time()
-    for start, stop in zip(edges, edges[1:]):
+    for start, stop in pairwise(edges):
         made = chain.push(x[start:stop], stamps[start:stop])
         if made is not None:
             n_windows, last = n_windows + 1, made
     cpu_s = time.process_time() - begin_s
+    assert last is not None, f"{window} gave no window"
     end = int(np.searchsorted(stamps, last.index.values[-1].astype("datetime64[us]")))
     values = last.values
     return {

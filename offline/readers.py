@@ -14,7 +14,7 @@ from sources.recording import Recording
 
 __all__ = ["DATASETS", "open_labelled", "read", "reader"]
 
-DATASETS = ("eegmat", "simulate")
+DATASETS = ("eegmat", "emodb", "nemo", "ravdess", "simulate")
 
 
 def reader(dataset: str) -> Any:

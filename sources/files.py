@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.errors import DataError
 from engine.plugins import nearest
+from sources.audio import read_audio
 from sources.edf import read_edf
 from sources.npz import read_npz
 from sources.recording import RecordedStream, Recording
@@ -23,11 +24,18 @@ __all__ = [
     "recordings_below",
 ]
 
-READABLE = frozenset({".edf", ".npz"})
+_READERS = {
+    ".edf": read_edf,
+    ".flac": read_audio,
+    ".npz": read_npz,
+    ".ogg": read_audio,
+    ".wav": read_audio,
+}
+READABLE = frozenset(_READERS)
 
 
 def open_recording(path: str | Path) -> Recording:
-    """Open an EDF or npz file; raises DataError for anything that is not a whole one.
+    """Open a biosignal or audio file; raises DataError for anything that is not a whole one.
 
     vagus's own MCAP recordings are not opened here: they are the engine's log.
     """
@@ -38,7 +46,7 @@ def open_recording(path: str | Path) -> Recording:
         raise DataError(f"{path}: cannot read {suffix or 'a file without a suffix'}; {_needed()}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
-    return read_edf(path) if suffix == ".edf" else read_npz(path)
+    return _READERS[suffix](path)
 
 
 def recordings_below(path: str | Path, suffixes: Collection[str] = READABLE) -> list[Path]:
