@@ -12,9 +12,9 @@ import soundfile
 
 from engine.bundle import InputSpec
 from engine.errors import BundleError, ConfigError
-from engine.melspectrum import LogMel
-from engine.pointwise import Downmix
 from engine.steps import Resample
+from engine.steps.melspectrum import LogMel
+from engine.steps.pointwise import Downmix
 from engine.types import Array, StreamInfo
 from engine.view import fit
 from offline.datasets import LabelledRecording

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from engine import filters
 from engine.errors import BundleError, ConfigError
 from engine.steps import (
     Clip,
@@ -21,6 +20,7 @@ from engine.steps import (
     SosFilter,
     bandpass,
     build_steps,
+    filters,
     notch,
 )
 from engine.types import Array, Step, StreamInfo

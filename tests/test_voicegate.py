@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from engine.errors import ConfigError
-from engine.melspectrum import LogMel
+from engine.steps.melspectrum import LogMel
+from engine.steps.voicegate import VoiceGate
 from engine.types import Array, StreamInfo
-from engine.voicegate import VoiceGate
 
 VOICE = StreamInfo("Mic", "voice", 16000.0, ("mono",), "fs", (1,))
 FRAMES = LogMel(VOICE).info

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.signal import firwin, upfirdn
 
 from engine.errors import ConfigError
-from engine.pointwise import NO_NOTES
+from engine.steps.pointwise import NO_NOTES
 from engine.types import Array, Notes, StreamInfo
 
 __all__ = ["Resample"]

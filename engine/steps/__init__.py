@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from engine.filters import SosFilter, bandpass, notch
-from engine.pointwise import Clip, Reference, Scale, Select
-from engine.resample import Resample
 from engine.specs import construct
+from engine.steps.filters import SosFilter, bandpass, notch
+from engine.steps.pointwise import Clip, Reference, Scale, Select
+from engine.steps.resample import Resample
 from engine.types import Step, StreamInfo
 
 __all__ = [

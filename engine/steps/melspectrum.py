@@ -11,7 +11,7 @@ import scipy.fft
 from scipy.signal import get_window
 
 from engine.errors import ConfigError
-from engine.pointwise import NO_NOTES
+from engine.steps.pointwise import NO_NOTES
 from engine.types import Array, Notes, StreamInfo
 
 __all__ = ["LOG_POWER", "LogMel"]

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.signal import butter, group_delay, iirnotch, sosfilt, sosfilt_zi, tf2sos
 
 from engine.errors import ConfigError
-from engine.pointwise import NO_NOTES
+from engine.steps.pointwise import NO_NOTES
 from engine.types import Array, Notes, StreamInfo
 
 __all__ = ["SosFilter", "bandpass", "by_scipy", "notch"]

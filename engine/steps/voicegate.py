@@ -8,8 +8,8 @@ from fractions import Fraction
 import numpy as np
 
 from engine.errors import ConfigError
-from engine.melspectrum import LOG_POWER
-from engine.pointwise import NO_NOTES
+from engine.steps.melspectrum import LOG_POWER
+from engine.steps.pointwise import NO_NOTES
 from engine.types import Array, Notes, StreamInfo
 
 __all__ = ["VoiceGate"]

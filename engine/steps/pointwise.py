@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from engine.channels import locate
 from engine.errors import ConfigError
+from engine.steps.channels import locate
 from engine.types import Array, Notes, StreamInfo
 
 __all__ = ["NO_NOTES", "Clip", "Downmix", "Reference", "Scale", "Select"]
@@ -26,7 +26,7 @@ class Select:
     """Picks channels by name, in the order of `channels`: (time, n) to (time, len(channels)).
 
     `mapping` is {channel: channel of the stream} where names differ. Raises BundleError listing
-    what the stream lacks; see `engine.channels.locate` for which names are the same.
+    what the stream lacks; see `engine.steps.channels.locate` for which names are the same.
     """
 
     ratio = Fraction(1)
