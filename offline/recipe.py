@@ -61,6 +61,7 @@ class Recipe(Part):
     hop_s: Seconds
     train_hop_s: Seconds | None = Field(default=None, description="coarser, where that will do")
     skip_s: Seconds = Field(default=2.0, description="of each recording's start, not trained on")
+    min_filled: float = Field(default=1.0, gt=0, le=1, description="valid share, to train on")
     network: Literal["linear"] = "linear"
     search: Search = Search()
     folds: Folds = Folds()

@@ -79,7 +79,9 @@ def train(
     sets: dict[str, WindowSet] = {}
     for variant in recipe.search.variants:
         hop_s = recipe.train_hop_s or recipe.hop_s
-        sets[variant] = cut(recordings, recipe.specs(variant), hop_s, recipe.skip_s)
+        sets[variant] = cut(
+            recordings, recipe.specs(variant), hop_s, recipe.skip_s, recipe.min_filled
+        )
         say(f"{len(sets[variant])} windows cut ({variant})")
     rows: list[Row] = []
     chosen: list[dict[str, Any]] = []

@@ -101,17 +101,20 @@ def cut(
     inputs: Mapping[str, InputSpec],
     hop_s: float,
     skip_s: float = 0.0,
+    filled: float = 1.0,
 ) -> WindowSet:
-    """All full windows of `recordings`, but those that begin in the first `skip_s` seconds.
+    """All windows of `recordings` that are `filled` so far, by valid items, in each input.
 
-    A filter needs a while after its start; training on its transient would teach just that.
+    Those that begin in the first `skip_s` seconds are left out: a filter needs a while after its
+    start, and training on its transient would teach just that.
     """
     rows: list[Cut] = []
     about: list[tuple[str, str]] = []
     window_s = max(spec.window_s for spec in inputs.values())
     for recording in recordings:
         for row in ticks(recording, inputs, hop_s):
-            if row.t >= window_s + skip_s and all(v.all() for v in row.valid.values()):
+            enough = all(v.mean() >= filled for v in row.valid.values())
+            if row.t >= window_s + skip_s and enough:
                 rows.append(row)
                 about.append((recording.subject, recording.uid))
     if not rows:

@@ -76,7 +76,7 @@ def inspect(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("stream", "kind", "items", "rate", "channels", "unit", title=str(path))
+    table = Table("stream", "kind", "items", "rate", "channels", "unit", title=path.name)
     for s in found["streams"]:
         names = ", ".join(s["channels"][:6]) + (" …" if len(s["channels"]) > 6 else "")
         channels = f"{len(s['channels'])}: {names}"

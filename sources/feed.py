@@ -34,7 +34,7 @@ def match_bundles(recording: Recording, wanted: Mapping[str, Bundle]) -> dict[st
     found: dict[str, Bundle] = {}
     for name, bundle in wanted.items():
         kinds = {spec.kind for spec in bundle.inputs.values()}
-        fitting = [name] if name else [n for n, kind in names.items() if kind in kinds]
+        fitting = [name] if name else _fitting(recording, bundle)
         if name and name not in names:
             raise ConfigError(
                 f"{recording.path}: no stream '{name}'; it has {', '.join(sorted(names))}"
@@ -47,6 +47,15 @@ def match_bundles(recording: Recording, wanted: Mapping[str, Bundle]) -> dict[st
             )
         found |= dict.fromkeys(fitting, bundle)
     return found
+
+
+def _fitting(recording: Recording, bundle: Bundle) -> list[str]:
+    """The streams of a bundle's kind; where there are several, those that have its channels."""
+    specs = bundle.inputs.values()
+    infos = [s.info for s in recording.streams if s.info.kind in {spec.kind for spec in specs}]
+    if len(infos) > 1:
+        infos = [i for i in infos if any(set(s.channels) <= set(i.channels) for s in specs)]
+    return [info.name for info in infos]
 
 
 def recording_plan(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from scipy.signal import sosfilt, tf2sos
 
-from engine.errors import ConfigError
 from engine.types import Array
-from sources.montage import CHANNELS, spread
 from sources.participant import LatentState
+from sources.synthetic.blocks import blocks, checked_hz
+from sources.synthetic.cue import Cue
+from sources.synthetic.montage import CHANNELS, spread
 
-__all__ = ["SyntheticEeg"]
+__all__ = ["CUES", "SyntheticEeg"]
 
 _STREAM = 0xEE6  # keeps these draws apart from the person's others
 _LINE_HZ = 50.0
@@ -47,8 +50,34 @@ _RHYTHMS = (
     _Rhythm("beta", -0.6, 0.2, 0.45, 2.5, 0.0, _AROUSAL_BETA),
     _Rhythm("beta", 0.6, 0.2, 0.45, 2.5, 0.0, _AROUSAL_BETA),
 )
+_OWN_SD, _BAND_SD = 0.12, 0.25  # of a person's log gains: each rhythm's, and what a band shares
 _CENTRE_HZ = {"theta": 6.0, "alpha": 10.0, "beta": 20.0}
 _WIDTH_HZ = {"theta": 2.0, "alpha": 2.0, "beta": 8.0}
+
+
+def _cue(band: str, n_rhythms: int, valence: float, arousal: float) -> Cue:
+    """The log amplitude of a band, or for a valence the half difference between its sides.
+
+    The amplitude of noise B Hz wide, read over a second, has the relative error 1 / (2 sqrt(B));
+    that of a resonator is pi / 2 as wide as its -3 dB width.
+    """
+    shared = 0.0 if valence else _BAND_SD
+    person_sd = np.hypot(shared, _OWN_SD / np.sqrt(n_rhythms))
+    width_hz = 0.5 * np.pi * _WIDTH_HZ[band]
+    sampling_sd = 0.5 / np.sqrt(width_hz * n_rhythms)
+    return Cue(0.0, valence, arousal, person_sd=person_sd, sampling_sd=sampling_sd)
+
+
+# What an ideal reader would see of the rhythms, if it saw them alone. The signal is not made
+# from these but from _RHYTHMS; the Bayes rate is computed from them.
+CUES: Mapping[str, Cue] = MappingProxyType(
+    {
+        "side": _cue("alpha", 2, _VALENCE_SIDE, 0.0),
+        "alpha": _cue("alpha", 4, 0.0, _AROUSAL_ALPHA),
+        "beta": _cue("beta", 2, 0.0, _AROUSAL_BETA),
+        "theta": _cue("theta", 1, 0.0, _AROUSAL_THETA),
+    }
+)
 
 
 class SyntheticEeg:
@@ -61,12 +90,11 @@ class SyntheticEeg:
     kind = "eeg"
     unit = "uV"
     channels = CHANNELS
+    shape: tuple[int, ...] = (len(CHANNELS),)
 
     def __init__(self, state: LatentState, rate_hz: float) -> None:
-        if not 64.0 <= rate_hz <= 4096.0:
-            raise ConfigError(f"rate_hz: {rate_hz:g}; simulated eeg needs 64 to 4096 Hz")
-        self.rate_hz = rate_hz
-        self.block = round(rate_hz)  # items per block
+        self.rate_hz = checked_hz("eeg", rate_hz, 64.0, 4096.0)
+        self._blocks = blocks(state.person, _STREAM, rate_hz)
         self._state = state
         rng = np.random.default_rng((state.person, _STREAM))
         self._alpha_hz = float(np.clip(rng.normal(10.0, 0.7), 8.5, 11.5))
@@ -77,14 +105,11 @@ class SyntheticEeg:
         self._pink = _pink_sections()
         self._pink_state = np.zeros((len(self._pink), 2, _N_PINK))
         self._bands = [self._resonator(band) for band in _CENTRE_HZ]
-        self._n_blocks = 0
 
     def next_block(self) -> Array:
-        """The next `block` items, float32 (time, channels)."""
-        n, block = self.block, self._n_blocks
-        self._n_blocks += 1
-        rng = np.random.default_rng((self._state.person, _STREAM, block))
-        t = (block * n + np.arange(n)) / self.rate_hz
+        """The next second, float32 (time, channels)."""
+        rng, t = next(self._blocks)
+        n = len(t)
         pink, self._pink_state = sosfilt(
             self._pink, rng.standard_normal((n, _N_PINK)), axis=0, zi=self._pink_state
         )
@@ -142,8 +167,8 @@ class SyntheticEeg:
 def _person_gains(rng: np.random.Generator) -> Array:
     """(rhythms,) amplitudes in microvolts: shared by the two sides of a pair but for a little."""
     bands = list(_CENTRE_HZ)
-    by_band = dict(zip(bands, rng.normal(0.0, 0.25, len(bands)), strict=True))
-    own = rng.normal(0.0, 0.12, len(_RHYTHMS))
+    by_band = dict(zip(bands, rng.normal(0.0, _BAND_SD, len(bands)), strict=True))
+    own = rng.normal(0.0, _OWN_SD, len(_RHYTHMS))
     logs = np.array([by_band[r.band] for r in _RHYTHMS]) + own
     return np.asarray(np.array([r.amplitude_uv for r in _RHYTHMS]) * np.exp(logs))
 
