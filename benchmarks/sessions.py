@@ -108,15 +108,15 @@ def _run(n: int) -> dict[str, Any]:
         with engine._inbox.frozen():
             dropped = _dropped(engine)
         lag_s = _lag_s(engine)
-    latencies_ms = engine.latencies_ms or [float("inf")]
-    p50, p99 = np.percentile(latencies_ms, (50, 99)).tolist()
-    expected = n * _MEASURE_S / HOP_S
+    made = engine.latencies_ms
+    p50, p99 = np.percentile(made, (50, 99)).tolist() if made else (None, None)
+    enough = len(made) >= n * (_MEASURE_S / HOP_S - 2)  # the edges may cost one tick each
     return {
-        "holds": not dropped and p99 < 1e3 * HOP_S and len(latencies_ms) >= expected - 2 * n,
+        "holds": enough and not dropped and p99 is not None and p99 < 1e3 * HOP_S,
         "dropped": dropped,
-        "predictions_per_s": len(latencies_ms) / took_s,
+        "predictions_per_s": len(made) / took_s,
         "cpu_percent": 100 * cpu_s / took_s,
-        "latency_ms": {"p50": p50, "p99": p99, "max": max(latencies_ms)},
+        "latency_ms": {"p50": p50, "p99": p99, "max": max(made, default=None)},
         "lag_s": lag_s,
     }
 

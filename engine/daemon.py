@@ -129,17 +129,18 @@ class Engine:
                     raise seat.failure  # nothing can come of it any more: the user has to act
 
     def turn(self) -> None:
-        """One turn of the loop: what came in, what is due, what follows from it."""
-        self.publisher.serve()
-        self.control.serve(self._desk)
+        """One turn of the loop: what came in and follows from it, then what else is due."""
         for item in self._inbox.take():
             seat = self.seats.get(item.session)
             if seat is not None:
                 seat.take(item)
+        self._run_batch()  # at once: whoever waits for a prediction waits for nothing else
         now_s = self._clock.now()
         for seat in self.seats.values():
             seat.advance(now_s)
         self._run_batch()
+        self.publisher.serve()
+        self.control.serve(self._desk)
         if now_s >= self._next_health_s:
             self._next_health_s = now_s + _HEALTH_S
             for seat in self.seats.values():

@@ -71,8 +71,8 @@ class Publisher:
         if shelf is None:
             topic = wire.topic(message.session, message.kind)
             shelf = kinds[message.kind] = _Shelf(topic, self._retain, self._retain_bytes)
-        shelf.put(0 if isinstance(message, Schema) else message.seq, body)
         self.socket.send_multipart((shelf.topic, body), zmq.NOBLOCK)
+        shelf.put(0 if isinstance(message, Schema) else message.seq, body)
         self.sent += 1
         return body
 

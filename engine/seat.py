@@ -139,9 +139,9 @@ class Seat:
             "infer": 1e3 * (now_s - added_s),
             "total": 1e3 * (now_s - arrived_s),
         }
+        self.send(replace(prediction, latency_ms=latency_ms))
         for stage, ms in latency_ms.items():
             self._timings.setdefault(stage, deque(maxlen=_TIMINGS)).append(ms)
-        self.send(replace(prediction, latency_ms=latency_ms))
 
     def send(self, message: Numbered) -> None:
         """Publish one of the session's messages, and log it as sent."""

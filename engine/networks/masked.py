@@ -1,0 +1,94 @@
+"""Layers that read valid frames alone: a window gives the same logits however it is padded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import ConfigError
+
+__all__ = ["AttentivePooling", "Dense", "Squeeze", "frame_shape", "halved", "normalise"]
+
+_LOG_POWER_FLOOR = 0.01  # added to a bin's variance: a constant bin stays zero
+_LEAST = 1e-4
+_FAR_BELOW = -1e4
+
+
+def frame_shape(network: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, int]:
+    """(name, bins) of the one input, (time, bins); raises ConfigError for any other shapes."""
+    if len(shapes) != 1 or len(next(iter(shapes.values()))) != 2:
+        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ConfigError(f"{network} reads one input of frames (time, bins); it was given {told}")
+    ((name, (_, n_bins)),) = shapes.items()
+    return name, n_bins
+
+
+def normalise(x: Tensor, valid: Tensor) -> Tensor:
+    """Each bin of each window to mean 0 and deviation 1 over its valid frames, 0 elsewhere.
+
+    (batch, time, bins) and (batch, time) bool to (batch, time, bins).
+    """
+    # time goes last: a runtime sums along other axes in an order that depends on the batch
+    rows, mask = x.transpose(1, 2), valid.unsqueeze(1).to(x.dtype)
+    n = mask.sum(2, keepdim=True).clamp(min=1.0)
+    centred = (rows - (rows * mask).sum(2, keepdim=True) / n) * mask
+    variance = centred.square().sum(2, keepdim=True) / n
+    return (centred / (variance + _LOG_POWER_FLOOR).sqrt()).transpose(1, 2)
+
+
+def halved(mask: Tensor) -> Tensor:
+    """The mask (batch, time) of what a layer with stride 2 gives: output k stands at frame 2 k."""
+    return mask[:, ::2]
+
+
+class Dense(nn.Conv1d):
+    """A linear layer as a convolution of length 1: runtimes work it out row by row.
+
+    A matrix product takes another kernel for a batch of one than for many, and other bits.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels) or (batch, channels, time), as `torch.nn.Linear` over channels."""
+        if x.dim() == 2:
+            return super().forward(x.unsqueeze(2)).squeeze(2)
+        return super().forward(x)
+
+
+class Squeeze(nn.Module):
+    """Squeeze-and-excitation (Hu et al. 2018) whose mean sees valid frames alone."""
+
+    def __init__(self, n_channels: int, n_hidden: int) -> None:
+        super().__init__()
+        self.down = Dense(n_channels, n_hidden)
+        self.up = Dense(n_hidden, n_channels)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(batch, channels, time, bins), zero where invalid, and (batch, time): each channel
+        times its weight."""
+        total = x.mean(3).sum(2)  # (batch, channels)
+        mean = total / mask.sum(1, keepdim=True).clamp(min=1.0)
+        weight = torch.sigmoid(self.up(torch.relu(self.down(mean))))
+        return x * weight[:, :, None, None]
+
+
+class AttentivePooling(nn.Module):
+    """Mean and deviation over time, weighted per channel (Okabe et al. 2018): valid frames only."""
+
+    def __init__(self, n_channels: int, n_hidden: int) -> None:
+        super().__init__()
+        self.hidden = Dense(n_channels, n_hidden)
+        self.score = Dense(n_hidden, n_channels)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(batch, channels, time) and (batch, time) to (batch, 2 channels)."""
+        x, there = x.float(), mask.unsqueeze(1).float()
+        score = self.score(torch.tanh(self.hidden(x))).float()
+        weight = torch.softmax(score * there + _FAR_BELOW * (1.0 - there), 2) * there
+        mean = (x * weight).sum(2)
+        spread = ((x - mean.unsqueeze(2)).square() * weight).sum(2)
+        return torch.cat((mean, (spread + _LEAST).sqrt()), 1)
