@@ -7,7 +7,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -48,16 +49,15 @@ def streaming(n_repeats: int = 9, peers: str | None = None) -> Result:
     }
     notes: list[str] = []
     known = versions("numpy", "scipy")
-    try:
-        with_timeflux: Any = _timeflux(peers_python(peers), x, edges)
-    except PeersMissing as error:
-        notes.append(f"timeflux is left out: {error}")
-        with_timeflux = nullcontext()
-    with with_timeflux as timeflux:
-        if timeflux is not None:
+    with ExitStack() as stack:
+        try:
+            timeflux = stack.enter_context(_timeflux(peers_python(peers), x, edges))
+        except (PeersMissing, OSError) as error:
+            notes.append(f"timeflux is left out: {error}")
+        else:
             known |= {f"timeflux: {name}": number for name, number in timeflux.versions.items()}
             for window in WINDOWS:
-                runs[f"timeflux {window}"] = lambda w=window: timeflux.run(w, check)  # type: ignore[misc]
+                runs[f"timeflux {window}"] = partial(timeflux.run, window, check)
         found = interleave(runs, n_repeats)
     per_second = {
         name: [1e3 * cpu_s / N_SECONDS for cpu_s in values] for name, values in found.items()

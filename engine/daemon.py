@@ -20,7 +20,7 @@ from engine.clock import Clock, MonotonicClock
 from engine.config import Config
 from engine.control import ControlSocket
 from engine.desk import Desk
-from engine.errors import AccountError, ConfigError
+from engine.errors import AccountError, ConfigError, UserError
 from engine.inbox import Inbox
 from engine.log import LogHeader, LogWriter, expand_name
 from engine.outlet import Outlet
@@ -33,7 +33,8 @@ from engine.types import Message, Sink
 
 __all__ = ["Engine"]
 
-_HEALTH_S = 1.0
+_LOOK_S = 0.25  # how often silent devices are looked for
+_PHASE = 0.618  # of a second, between the healths of one session and the next
 
 
 class Engine:
@@ -64,7 +65,8 @@ class Engine:
         self._batcher = Batcher(self._infer_failed)
         self._bundles: dict[str, Bundle] = {}
         self._outlets: list[Outlet] = []
-        self._next_health_s = 0.0
+        self._due_s = 0.0  # when something is to be done that no item brings
+        self._failure: UserError | None = None
         self._joined: Counter[str] = Counter()
         self._context = zmq.Context()
         self._desk = Desk(self)
@@ -124,9 +126,8 @@ class Engine:
                 self.join(self._waiting.pop(0))
             poller.poll(self._wait_ms(now_s, end_s))
             self.turn()
-            for seat in self.seats.values():
-                if seat.failure is not None and seat.session.done:
-                    raise seat.failure  # nothing can come of it any more: the user has to act
+            if self._failure is not None:
+                raise self._failure
 
     def turn(self) -> None:
         """One turn of the loop: what came in and follows from it, then what else is due."""
@@ -134,18 +135,28 @@ class Engine:
             seat = self.seats.get(item.session)
             if seat is not None:
                 seat.take(item)
+                if seat.failure is not None and seat.session.done:
+                    self._failure = seat.failure  # the user has to act: nothing can come of it
         self._run_batch()  # at once: whoever waits for a prediction waits for nothing else
         now_s = self._clock.now()
+        if now_s >= self._due_s:
+            self._tend(now_s)
+        self.publisher.serve()
+        self.control.serve(self._desk)
+
+    def _tend(self, now_s: float) -> None:
+        """What time alone brings: late ticks, silent devices, each session's health in its turn."""
         for seat in self.seats.values():
             seat.advance(now_s)
         self._run_batch()
-        self.publisher.serve()
-        self.control.serve(self._desk)
-        if now_s >= self._next_health_s:
-            self._next_health_s = now_s + _HEALTH_S
-            for seat in self.seats.values():
+        due_s = now_s + _LOOK_S
+        for seat in self.seats.values():
+            if now_s >= seat.health_due_s:
                 seat.health(now_s)
                 self._prove(seat)
+            deadline_s = seat.session.deadline()
+            due_s = min(due_s, seat.health_due_s, due_s if deadline_s is None else deadline_s)
+        self._due_s = due_s  # deadlines only move away, so nothing is due before
 
     def join(self, config: Config) -> None:
         """Seat a session: load its bundles, open its log, start its sources."""
@@ -158,7 +169,9 @@ class Engine:
         seat = Seat(
             config, planned, sources, self._inbox, self._batcher, self._clock, self._send, log
         )
+        seat.health_due_s = now_s + _PHASE * len(self.seats) % 1.0
         self.seats[config.session] = seat
+        self._due_s = 0.0
         for sink in make_sinks(config):
             self._attach(sink)
         seat.event("session.joined")
@@ -213,9 +226,8 @@ class Engine:
 
     def _wait_ms(self, now_s: float, end_s: float | None) -> int:
         """Until something is due, for the poller; items and messages wake it earlier."""
-        due = [self._next_health_s, *([end_s] if end_s is not None else [])]
-        due += [d for s in self.seats.values() if (d := s.session.deadline()) is not None]
-        return max(0, math.ceil(1e3 * (min(due) - now_s)))
+        due_s = self._due_s if end_s is None else min(self._due_s, end_s)
+        return max(0, math.ceil(1e3 * (due_s - now_s)))
 
     def _run_batch(self) -> None:
         if not len(self._batcher):

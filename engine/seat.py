@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from engine.version import __version__
 __all__ = ["Seat"]
 
 _STALL_S = 1.0
+_HEALTH_S = 1.0
 _INBOX_S = 4.0  # how many seconds of a stream the inbox holds
 _INBOX_ITEMS = 1 << 16
 _TIMINGS = 256
@@ -57,6 +58,7 @@ class Seat:
         self._stalled: set[str] = set()
         self._timings: dict[str, deque[float]] = {}
         self.failure: UserError | None = None
+        self.health_due_s = 0.0
         batcher.join(self.session)
         account, name = self.session.account, plan.session
         for stream in sources:
@@ -151,7 +153,8 @@ class Seat:
             self.log.message(message.kind, body)
 
     def health(self, now_s: float) -> None:
-        """Send the account, the lags and the latencies."""
+        """Send the account, the lags and the latencies; the next is due in a second."""
+        self.health_due_s = now_s + _HEALTH_S
         session = self.session
         seq = session.next_seq("health")
         with self._inbox.frozen():
@@ -172,7 +175,7 @@ class Seat:
                 degraded=degraded,
                 counters=counters,
                 lag_s={s: now_s - t for s, t in reached.items() if t is not None},
-                latency_ms={k: _percentiles(v) for k, v in self._timings.items()},
+                latency_ms=_percentiles(self._timings),
             )
         )
 
@@ -214,6 +217,10 @@ class Seat:
             self.schema()
 
 
-def _percentiles(values: deque[float]) -> dict[str, float]:
-    p50, p95, p99 = np.percentile(np.array(values), (50, 95, 99)).tolist()
-    return {"p50": p50, "p95": p95, "p99": p99}
+def _percentiles(timings: Mapping[str, deque[float]]) -> dict[str, dict[str, float]]:
+    """{stage: {p50, p95, p99}}; all stages are equally long."""
+    if not timings:
+        return {}
+    found = np.percentile(np.array(list(timings.values())), (50, 95, 99), axis=1)
+    p50, p95, p99 = found.tolist()
+    return {stage: {"p50": p50[i], "p95": p95[i], "p99": p99[i]} for i, stage in enumerate(timings)}

@@ -25,7 +25,14 @@ CHANNELS = (
 EEG = StreamInfo("Cap", "eeg", 256.0, CHANNELS, "uV", (len(CHANNELS),))
 VOICE = StreamInfo("Mic", "voice", 256.0, ("mono",), "fs", (1,))
 FRAMES = replace(EEG, name="Mic", kind="voice", unit="ln fs^2")  # 19 bands for 19 channels
-STREAMS: Mapping[str, StreamInfo] = {"log_mel": VOICE, "voice_gate": FRAMES}  # others: EEG
+PULSE = StreamInfo("Watch", "physio", 64.0, ("BVP",), "au", (1,))
+FACE = StreamInfo("Camera", "face", 15.0, ("r", "g", "b"), "level", (2, 2, 3))
+STREAMS: Mapping[str, StreamInfo] = {  # others: EEG
+    "log_mel": VOICE,
+    "voice_gate": FRAMES,
+    "pulse_rate": PULSE,
+    "picture": FACE,
+}
 
 # One row per installed plug-in: arguments to try it with. A plug-in without a row fails.
 STEPS: Mapping[str, Sequence[Mapping[str, Any]]] = {
@@ -46,7 +53,9 @@ STEPS: Mapping[str, Sequence[Mapping[str, Any]]] = {
 MARKS_MORE = frozenset({"log_mel", "voice_gate"})  # than its input: a start, silence
 FEATURES: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "log_band_power": [{}, {"bands": {"slow": [0, 4], "alpha": [8, 13]}, "taper": "boxcar"}],
-    "statistics": [{}],
+    "statistics": [{}, {"last_s": 0.5}],
+    "pulse_rate": [{}, {"last_s": 4}],
+    "picture": [{"size": 2}, {"size": 1}],
 }
 N_ITEMS = 512  # of a feature's window
 
@@ -66,8 +75,17 @@ def _step(name: str, args: Mapping[str, Any]) -> Step:
 
 
 def _feature(name: str, args: Mapping[str, Any]) -> Feature:
-    (feature,) = build_features([{"name": name, **args}], EEG, N_ITEMS, _FEATURES)
+    (feature,) = build_features(
+        [{"name": name, **args}], STREAMS.get(name, EEG), N_ITEMS, _FEATURES
+    )
     return feature
+
+
+def _window(name: str) -> tuple[Array, Array]:
+    """What feature `name` is tried on: the signal in the shape that it takes."""
+    x, valid = _signal(N_ITEMS)
+    shape = STREAMS.get(name, EEG).shape
+    return x[:, : int(np.prod(shape))].reshape(N_ITEMS, *shape), valid
 
 
 def _input(name: str, n: int, seed: int = 0) -> tuple[Array, Array]:
@@ -182,7 +200,7 @@ def test_a_step_marks_nothing_invalid_in_a_valid_stream(name: str, args: Mapping
 
 @_feature_rows
 def test_a_feature_gives_one_finite_float32_per_name(name: str, args: Mapping[str, Any]) -> None:
-    feature, (x, valid) = _feature(name, args), _signal(N_ITEMS)
+    feature, (x, valid) = _feature(name, args), _window(name)
     assert len(set(feature.names)) == len(feature.names)
     for window, mask in ((x, valid), (x * 0, valid), (x, valid & False), (x, valid | True)):
         vector = feature(window, mask)
@@ -195,17 +213,16 @@ def test_a_feature_gives_one_finite_float32_per_name(name: str, args: Mapping[st
 def test_a_feature_gives_the_same_bits_again_and_in_any_memory_layout(
     name: str, args: Mapping[str, Any]
 ) -> None:
-    feature, (x, valid) = _feature(name, args), _signal(N_ITEMS)
-    wide = np.zeros((2 * N_ITEMS, 40), np.float32)
-    wide[::2, 1:39:2] = x
+    feature, (x, valid) = _feature(name, args), _window(name)
+    wide = np.repeat(np.repeat(x, 2, axis=0), 2, axis=-1)[::2, ..., ::2]
     marks = np.zeros(3 * N_ITEMS, bool)
     marks[::3] = valid
-    backward = np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1]
+    backward = np.ascontiguousarray(x[::-1, ..., ::-1])[::-1, ..., ::-1]
     for mask in (valid, np.ones(N_ITEMS, bool)):
         marks[::3] = mask
         bits = feature(x, mask).tobytes()
         feature(x + 1, ~mask)
-        for window in (x, np.asfortranarray(x), wide[::2, 1:39:2], backward):
+        for window in (x, np.asfortranarray(x), wide, backward):
             assert feature(window, mask).tobytes() == bits
             assert feature(window, marks[::3]).tobytes() == bits
             assert _feature(name, args)(window, mask).tobytes() == bits
@@ -213,7 +230,7 @@ def test_a_feature_gives_the_same_bits_again_and_in_any_memory_layout(
 
 @_feature_rows
 def test_a_feature_does_not_see_invalid_items(name: str, args: Mapping[str, Any]) -> None:
-    feature, (x, valid) = _feature(name, args), _signal(N_ITEMS)
+    feature, (x, valid) = _feature(name, args), _window(name)
     for hidden in (np.nan, np.inf, 1e30):
         other = x.copy()
         other[~valid] = hidden
@@ -222,7 +239,7 @@ def test_a_feature_does_not_see_invalid_items(name: str, args: Mapping[str, Any]
 
 @_feature_rows
 def test_a_feature_leaves_its_window_alone(name: str, args: Mapping[str, Any]) -> None:
-    feature, (x, valid) = _feature(name, args), _signal(N_ITEMS)
+    feature, (x, valid) = _feature(name, args), _window(name)
     x.flags.writeable = valid.flags.writeable = False
     before = feature(x, valid).copy()
     given_out = feature(x, valid)

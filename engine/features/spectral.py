@@ -1,20 +1,19 @@
-"""Features: pure functions of one window, (time, channels) and its validity to a vector."""
+"""How much power a window has in each band."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.fft
 from scipy.signal import get_window
 
 from engine.errors import ConfigError
-from engine.specs import construct
+from engine.features.demands import need_channels
 from engine.types import Array, StreamInfo
 
-__all__ = ["Feature", "FeatureFactory", "LogBandPower", "Statistics", "build_features"]
+__all__ = ["LogBandPower"]
 
 _TAPERS = ("hann", "hamming", "blackman", "boxcar")
 _BANDS: Mapping[str, Sequence[float]] = {
@@ -26,29 +25,6 @@ _BANDS: Mapping[str, Sequence[float]] = {
 }
 _FLOOR = 1e-20  # unit^2 / Hz: below an amplifier's noise even in V, and its logarithm is finite
 _ROUNDING = 1e-9  # bins: how far an edge may fall beside the bin that it means
-_MEASURES = ("mean", "std", "min", "max", "skew", "kurtosis", "difference")
-
-
-class Feature(Protocol):
-    """(time, *item), (time,) -> (len(names),) float32. Stateless: equal windows, equal bits."""
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
-
-    def __call__(self, window: Array, valid: Array) -> Array: ...
-
-
-FeatureFactory: TypeAlias = Callable[..., Feature]  # (info, n_items, **arguments) -> Feature
-
-
-def build_features(
-    specs: Iterable[Mapping[str, Any]],
-    info: StreamInfo,
-    n_items: int,
-    factories: Mapping[str, FeatureFactory],
-) -> list[Feature]:
-    """What `specs` ({"name": ..., **arguments}) describe, for windows of `n_items` like `info`."""
-    return [construct("feature", s, factories, info=info, n_items=n_items) for s in specs]
 
 
 class LogBandPower:
@@ -69,7 +45,7 @@ class LogBandPower:
         bands: Mapping[str, Sequence[float]] = _BANDS,
         taper: str = "hann",
     ) -> None:
-        _need_channels("log_band_power", info)
+        need_channels("log_band_power", info)
         if info.rate_hz is None:
             raise ConfigError(f"log_band_power needs a regular stream; {info.name!r} is not")
         if taper not in _TAPERS:
@@ -109,45 +85,6 @@ class LogBandPower:
         return np.log(np.maximum(density, _FLOOR)).T.astype(np.float32).ravel()
 
 
-class Statistics:
-    """Mean, standard deviation, extremes, skew, excess kurtosis and mean absolute first difference.
-
-    Per channel, over valid items; a difference counts where both of its neighbours are valid. The
-    moments are the population's (divided by n), as scipy.stats gives them. A constant channel has
-    skew and kurtosis 0; a window with no valid item is all 0. Names are channel-major.
-    """
-
-    def __init__(self, info: StreamInfo, n_items: int) -> None:
-        _need_channels("statistics", info)
-        self.names = tuple(f"{c}.{measure}" for c in info.channels for measure in _MEASURES)
-
-    def __call__(self, window: Array, valid: Array) -> Array:
-        """(n_items, channels), (n_items,) -> (channels * 7,)."""
-        full = bool(valid.all())
-        x = np.array(window if full else window[valid], np.float64, order="C")
-        out = np.zeros((len(_MEASURES), window.shape[1]))
-        if not len(x):
-            return out.T.astype(np.float32).ravel()
-        low, high = x.min(0), x.max(0)
-        mean = np.add.reduce(x, 0) / len(x)
-        y = x - mean
-        square = y * y
-        m2, m3, m4 = (np.add.reduce(p, 0) / len(x) for p in (square, square * y, square * square))
-        varies = high > low
-        spread = np.where(varies, m2, 1.0)
-        out[0], out[2], out[3] = mean, low, high
-        out[1] = np.sqrt(m2) * varies
-        out[4] = m3 / spread**1.5 * varies
-        out[5] = (m4 / (spread * spread) - 3.0) * varies
-        steps = np.abs(x[1:] - x[:-1])
-        if not full:
-            at = np.flatnonzero(valid)
-            steps = steps[at[1:] == at[:-1] + 1]
-        if len(steps):
-            out[6] = np.add.reduce(steps, 0) / len(steps)
-        return out.T.astype(np.float32).ravel()
-
-
 def _bins(band: str, edges: Sequence[float], n_items: int, rate_hz: float) -> tuple[int, int]:
     """The bins (from, to) of a periodogram of `n_items` whose frequencies are in [low, high)."""
     if len(edges) != 2 or not all(isinstance(edge, int | float) for edge in edges):
@@ -165,11 +102,3 @@ def _bins(band: str, edges: Sequence[float], n_items: int, rate_hz: float) -> tu
             f"Hz and has no frequency in band {band} {low_hz:g}-{high_hz:g} Hz; make either wider"
         )
     return first, last
-
-
-def _need_channels(feature: str, info: StreamInfo) -> None:
-    if info.shape != (len(info.channels),):
-        raise ConfigError(
-            f"{feature} needs items of one value per channel; those of stream {info.name!r} have "
-            f"the shape {info.shape} and {len(info.channels)} channels"
-        )
