@@ -44,9 +44,10 @@ bench: .venv/.dev ## side-by-side benchmarks, into benchmarks/results/
 	$(BIN)/python -m benchmarks --out benchmarks/results $(ARGS)
 
 bundles: .venv/.dev ## train the shipped bundles again (make bundles DATA=folder with eegmat)
-	$(BIN)/vagus train simulated-eeg --out runs/simulated-eeg
+	for k in eeg skin pulse voice face; do \
+		$(BIN)/vagus train simulated-$$k --out runs/simulated-$$k; done
 	$(BIN)/vagus train workload-eegmat --data "$(DATA)" --out runs/workload-eegmat
-	for b in simulated-eeg workload-eegmat; do \
+	for b in simulated-{eeg,skin,pulse,voice,face} workload-eegmat; do \
 		rm -rf "configs/bundles/$$b" && cp -r "runs/$$b/bundle" "configs/bundles/$$b"; done
 
 # One environment for both. Installed editable, so a changed file needs no second install; the
