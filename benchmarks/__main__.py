@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.result import Result, write
 
-__all__ = ["NAMES", "main"]
+__all__ = ["NAMES", "main", "run_all"]
 
 NAMES = {
     "streaming": "benchmarks.streaming",
@@ -33,19 +33,26 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := [name for name in given.names if name not in NAMES]:
         parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(NAMES)}")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that are started
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    run_all(given.names, command, given.out, given.json, given.peers_python)
+
+
+def run_all(
+    names: list[str], command: str, out: Path | None, as_json: bool, peers_python: str | None = None
+) -> None:
+    """Run the named benchmarks, or all; print them, and write a file each into `out`."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that are started
     results = []
-    for name in given.names or NAMES:
+    for name in names or NAMES:
         print(f"{name} ...", file=sys.stderr, flush=True)
         run: Callable[..., Result] = getattr(importlib.import_module(NAMES[name]), name)
-        result = run(peers=given.peers_python) if name == "streaming" else run()
+        result = run(peers=peers_python) if name == "streaming" else run()
         results.append(result)
-        if given.out is not None:
-            write(result, given.out, command)
-        if not given.json:
+        if out is not None:
+            write(result, out, command)
+        if not as_json:
             _print(result)
-    if given.json:
+    if as_json:
         print(json.dumps([result.summary() for result in results]))
 
 
