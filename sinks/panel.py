@@ -14,10 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.types import Event, Health, Marker, Message, Prediction, Schema
+from sinks.strip import Tick, strip, told
 
 __all__ = ["Marks", "SessionState", "draw", "overview", "plain"]
 
 _EVENTS = 4  # lines of the last events and markers
+_TICKS = 60  # in the strip of what was true and what was said
 _BAR = 30  # columns
 _GOOD, _BAD, _FAINT = "green", "red", "dim"
 
@@ -53,6 +55,7 @@ class SessionState:
     prediction: Prediction | None = None
     health: Health | None = None
     recent: deque[Event | Marker] = field(default_factory=lambda: deque(maxlen=_EVENTS))
+    ticks: deque[Tick] = field(default_factory=lambda: deque(maxlen=_TICKS))
     fresh: dict[str, tuple[tuple[int, int], float]] = field(default_factory=dict)
 
     def take(self, message: Message) -> None:
@@ -63,6 +66,7 @@ class SessionState:
             self.health = message
         elif isinstance(message, Prediction):
             self.prediction = message
+            self.ticks.append(told(message))
             for name, about in message.modalities.items():
                 end = (about.get("segment", 0), about.get("last", -1))
                 if about.get("used") and self.fresh.get(name, (None, 0.0))[0] != end:
@@ -154,25 +158,29 @@ def _prediction(state: SessionState, marks: Marks) -> Iterator[RenderableType]:
         yield bars
     if p.dimensions:
         yield Text(_clean("  ".join(f"{k} {v:.2f}" for k, v in p.dimensions.items())))
+    if p.probabilities:
+        yield strip(state.ticks, list(p.probabilities))
     yield _modalities(state, p, marks)
     if p.latency_ms:
         yield Text(_latency(p.latency_ms, state.health), no_wrap=True, overflow="ellipsis")
 
 
 def _modalities(state: SessionState, p: Prediction, marks: Marks) -> Table:
-    names = ("stream", "bundle", "quality", "filled", "age", "alone")
+    names = ("stream", "bundle", "share", "quality", "filled", "age", "alone")
+    n_used = sum(bool(about.get("used")) for about in p.modalities.values())
     table = Table(*names, box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=_FAINT)
-    for column in table.columns[2:5]:
+    for column in table.columns[2:6]:
         column.justify = "right"
     for name, about in p.modalities.items():
         stream = Text(_clean(name))
         if not about.get("used"):
             reason = Text(_clean(f"missing: {about.get('reason', 'unknown')}"), "yellow")
-            table.add_row(stream, reason, marks.none, marks.none, marks.none, "")
+            table.add_row(stream, reason, *[marks.none] * 4, "")
             continue
         table.add_row(
             stream,
             _clean(str(about.get("bundle", ""))),
+            _percent(1.0 / n_used),
             _percent(about.get("quality")),
             _percent(about.get("filled")),
             f"{state.age_s(name):.1f} s",
@@ -184,6 +192,7 @@ def _modalities(state: SessionState, p: Prediction, marks: Marks) -> Table:
 def _health(health: Health | None, marks: Marks) -> Iterator[RenderableType]:
     if health is None:
         return
+    yield Text(_account(health.counters, marks), _FAINT)
     dropped = list(_drops(health.counters))
     if dropped:
         yield Text("dropped " + _clean(f" {marks.dot} ".join(dropped)), "yellow")
@@ -191,6 +200,18 @@ def _health(health: Health | None, marks: Marks) -> Iterator[RenderableType]:
         yield Text("degraded " + _clean(f" {marks.dot} ".join(health.degraded)), _BAD)
     if not health.ready:
         yield Text("not ready: streams are missing", "yellow")
+
+
+def _account(counters: Mapping[str, Mapping[str, Mapping[str, Any]]], marks: Marks) -> str:
+    """Items that came in over all streams, and whether every stage accounts for all of its own."""
+    stages = [stage for found in counters.values() for stage in found.values()]
+    balanced = all(
+        s["in"] + sum(s["made"].values()) == s["out"] + sum(s["dropped"].values()) + s["held"]
+        for s in stages
+    )
+    n_in = sum(found["timeline"]["in"] for found in counters.values() if "timeline" in found)
+    verdict = f"every one accounted for {marks.right}" if balanced else "does NOT balance"
+    return f"account {n_in:,} samples in, {verdict}"
 
 
 def _drops(counters: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[str]:

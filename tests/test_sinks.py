@@ -27,6 +27,7 @@ from engine.errors import ConfigError, ResourceError
 from engine.publish import Publisher
 from engine.types import Message, Prediction
 from sinks import ConsoleSink, Hole, JsonlSink, Subscription, subscribe
+from sinks.strip import strip
 from tests.messages import (
     TIMEOUT_S,
     event,
@@ -402,10 +403,10 @@ def test_a_right_label_and_an_abstention_are_told_apart() -> None:
 
 def test_the_age_of_a_window_that_stands_is_counted_from_when_it_was_new() -> None:
     text = Screen().show(prediction(0), prediction(1), prediction(4))
-    assert re.search(r"eeg +sim +50 % +100 % +2.0 s", text)
+    assert re.search(r"eeg +sim +100 % +50 % +100 % +2.0 s", text)
     moved = {"eeg": {**prediction().modalities["eeg"], "last": 200}}
     text = Screen().show(prediction(0), prediction(4, modalities=moved))
-    assert re.search(r"eeg +sim +50 % +100 % +0.0 s", text)
+    assert re.search(r"eeg +sim +100 % +50 % +100 % +0.0 s", text)
 
 
 def test_what_is_degraded_and_not_ready_is_told() -> None:
@@ -580,3 +581,12 @@ def test_a_made_up_prediction_is_one_that_the_wire_takes() -> None:
     made = prediction()
     assert isinstance(made, Prediction)
     assert wire.decode("prediction", wire.encode(made)) == made
+
+
+def test_the_strip_sets_what_was_said_under_what_was_true() -> None:
+    shown = Console(width=60, no_color=True, record=True, file=io.StringIO())
+    shown.print(strip([("calm", "calm"), ("calm", "sad"), (None, None)], ["calm", "sad"]))
+    assert [line.split() for line in shown.export_text().splitlines()] == [
+        ["true", "cc"],
+        ["said", "cs", "50", "%", "right"],
+    ]
