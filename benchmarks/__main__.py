@@ -21,6 +21,7 @@ NAMES = {
     "sessions": "benchmarks.sessions",
     "start": "benchmarks.daemon",
     "idle": "benchmarks.daemon",
+    "mel": "benchmarks.mel",
 }
 
 

@@ -337,11 +337,15 @@ class Session:
 
     def _watch(self, missing: Mapping[str, str]) -> None:
         """Tell once when a modality fails, and once when all are well again."""
-        bad = {n: r for n, r in missing.items() if r not in ("filling", "waiting", "muted")}
+        bad = {
+            n: r
+            for n, r in missing.items()
+            if r not in ("filling", "waiting", "muted", "no speech")
+        }
         if bad.keys() != self._degraded.keys():
             fresh = bad.keys() - self._degraded.keys()
             for name in sorted(fresh):
-                if bad[name] == "quality":
+                if bad[name] in ("quality", "no face"):
                     self._event("window.invalid", name, {})
             code = "degraded" if bad else "recovered"
             self._event(code, None, {"missing": bad})

@@ -10,6 +10,7 @@ from engine.types import Chunk, Window
 __all__ = ["Slot"]
 
 _TOLERANCE_S = 1e-6
+_EMPTY = {"voice": "no speech", "face": "no face"}  # what too few valid items mean
 
 
 class Slot:
@@ -64,7 +65,9 @@ class Slot:
             return "lost" if self.state == "lost" else "late"
         if window is None:
             return "filling"
-        return window if window.quality >= self.plan.min_quality else "quality"
+        if window.quality >= self.plan.min_quality:
+            return window
+        return _EMPTY.get(lane.info.kind, "quality")
 
     def _held(self) -> int:
         return self.lane.timeline.held() if self.lane is not None else 0
