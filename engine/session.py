@@ -29,6 +29,7 @@ from engine.view import fit
 __all__ = ["Session"]
 
 _TOLERANCE_S = 1e-6
+_IN_ORDER = {"filling", "waiting", "muted", "no speech"}  # missing, and nothing is wrong
 
 
 class Session:
@@ -337,11 +338,7 @@ class Session:
 
     def _watch(self, missing: Mapping[str, str]) -> None:
         """Tell once when a modality fails, and once when all are well again."""
-        bad = {
-            n: r
-            for n, r in missing.items()
-            if r not in ("filling", "waiting", "muted", "no speech")
-        }
+        bad = {n: r for n, r in missing.items() if r not in _IN_ORDER}
         if bad.keys() != self._degraded.keys():
             fresh = bad.keys() - self._degraded.keys()
             for name in sorted(fresh):

@@ -6,10 +6,19 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engine.errors import ConfigError
 
-__all__ = ["AttentivePooling", "Dense", "Squeeze", "frame_shape", "halved", "normalise"]
+__all__ = [
+    "AttentivePooling",
+    "Dense",
+    "Squeeze",
+    "frame_shape",
+    "halved",
+    "mean_over_time",
+    "normalise",
+]
 
 _LOG_POWER_FLOOR = 0.01  # added to a bin's variance: a constant bin stays zero
 _LEAST = 1e-4
@@ -30,12 +39,20 @@ def normalise(x: Tensor, valid: Tensor) -> Tensor:
 
     (batch, time, bins) and (batch, time) bool to (batch, time, bins).
     """
-    # time goes last: a runtime sums along other axes in an order that depends on the batch
     rows, mask = x.transpose(1, 2), valid.unsqueeze(1).to(x.dtype)
-    n = mask.sum(2, keepdim=True).clamp(min=1.0)
-    centred = (rows - (rows * mask).sum(2, keepdim=True) / n) * mask
-    variance = centred.square().sum(2, keepdim=True) / n
+    share = mean_over_time(mask).clamp(min=_LEAST)  # of valid frames
+    centred = (rows - mean_over_time(rows * mask) / share) * mask
+    variance = mean_over_time(centred.square()) / share
     return (centred / (variance + _LOG_POWER_FLOOR).sqrt()).transpose(1, 2)
+
+
+def mean_over_time(x: Tensor) -> Tensor:
+    """(batch, channels, time) to (batch, channels, 1).
+
+    As a pooling layer, which a runtime works out row by row; it adds up a reduced axis in an
+    order that depends on the batch and on where its memory lies.
+    """
+    return functional.avg_pool1d(x, x.shape[2])
 
 
 def halved(mask: Tensor) -> Tensor:
@@ -70,10 +87,10 @@ class Squeeze(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(batch, channels, time, bins), zero where invalid, and (batch, time): each channel
         times its weight."""
-        total = x.mean(3).sum(2)  # (batch, channels)
-        mean = total / mask.sum(1, keepdim=True).clamp(min=1.0)
+        share = mean_over_time(mask.unsqueeze(1)).clamp(min=_LEAST)
+        mean = mean_over_time(functional.avg_pool2d(x, (1, x.shape[3])).squeeze(3)) / share
         weight = torch.sigmoid(self.up(torch.relu(self.down(mean))))
-        return x * weight[:, :, None, None]
+        return x * weight.unsqueeze(3)
 
 
 class AttentivePooling(nn.Module):
@@ -89,6 +106,6 @@ class AttentivePooling(nn.Module):
         x, there = x.float(), mask.unsqueeze(1).float()
         score = self.score(torch.tanh(self.hidden(x))).float()
         weight = torch.softmax(score * there + _FAR_BELOW * (1.0 - there), 2) * there
-        mean = (x * weight).sum(2)
-        spread = ((x - mean.unsqueeze(2)).square() * weight).sum(2)
-        return torch.cat((mean, (spread + _LEAST).sqrt()), 1)
+        mean = mean_over_time(x * weight) * x.shape[2]
+        spread = mean_over_time((x - mean).square() * weight) * x.shape[2]
+        return torch.cat((mean, (spread + _LEAST).sqrt()), 1).squeeze(2)

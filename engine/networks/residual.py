@@ -30,9 +30,9 @@ class Residual(nn.Module):
         n_labels: int,
         *,
         channels: Sequence[int] = (32, 48, 64, 64),
-        strides: Sequence[Sequence[int]] = ((2, 2), (1, 1), (2, 2), (1, 2)),
+        strides: Sequence[Sequence[int]] = ((2, 2), (1, 2), (2, 1), (1, 2)),
         width: int = 96,
-        dropout: float = 0.3,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         if len(channels) != len(strides) or any(s[0] not in (1, 2) for s in strides):
