@@ -26,6 +26,7 @@ from offline.export import export
 from offline.recipe import Recipe
 from offline.splits import Split, folds, hash_files, write_split
 from offline.windows import WindowSet, cut
+from sources.synthetic.bayes import bayes_rate
 
 __all__ = ["Choice", "Fit", "choose", "fit", "train"]
 
@@ -112,6 +113,10 @@ def train(
     say(f"all subjects: chose {choice}; inner {score:.3f}")
     bundle = _bundle(recipe, sets, subjects, choice, temperature, out / "bundle", result)
     whole = {**result, "folds": chosen, "shipped": {"choice": _plain(choice), "inner_uar": score}}
+    if recipe.dataset == "simulate":
+        whole["bayes_rate"] = {name: bayes_rate(name) for name in recipe.inputs}
+        for name, rate in whole["bayes_rate"].items():
+            say(f"Bayes rate of {name}: {rate:.3f}, for one who knows how the signal was made")
     (out / "metrics.json").write_text(json.dumps(whole, indent=1) + "\n")
     (out / "config.yaml").write_text(recipe.text)
     return bundle
