@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 ARGS ?=
-DATA ?= ../shared/data/eeg
+DATA ?= ../shared/data
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -43,11 +43,13 @@ soak: .venv/.dev ## the whole suite with full counts (kills, swaps, minutes of f
 bench: .venv/.dev ## side-by-side benchmarks, into benchmarks/results/
 	$(BIN)/python -m benchmarks --out benchmarks/results $(ARGS)
 
-bundles: .venv/.dev ## train the shipped bundles again (make bundles DATA=folder with eegmat)
+bundles: .venv/.dev ## train the shipped bundles again (make bundles DATA=folder with eeg/ and speech/)
 	for k in eeg skin pulse voice face; do \
 		$(BIN)/vagus train simulated-$$k --out runs/simulated-$$k; done
-	$(BIN)/vagus train workload-eegmat --data "$(DATA)" --out runs/workload-eegmat
-	for b in simulated-{eeg,skin,pulse,voice,face} workload-eegmat; do \
+	$(BIN)/vagus train workload-eegmat --data "$(DATA)/eeg" --out runs/workload-eegmat
+	for v in speech-4 speech-ravdess-8; do \
+		$(BIN)/vagus train $$v --data "$(DATA)/speech" --out runs/$$v; done
+	for b in simulated-{eeg,skin,pulse,voice,face} workload-eegmat speech-{4,ravdess-8}; do \
 		rm -rf "configs/bundles/$$b" && cp -r "runs/$$b/bundle" "configs/bundles/$$b"; done
 
 # One environment for both. Installed editable, so a changed file needs no second install; the

@@ -41,7 +41,13 @@ def train(
             console.print(text, highlight=False)
             status.update(f"training {recipe.bundle}")
 
-        made = run(recipe, read(recipe.dataset, data), folder, say)
+        if recipe.speech is None:
+            made = run(recipe, read(recipe.dataset, data), folder, say)
+        else:
+            from offline.speech import read_sides
+            from offline.speech import train as run_speech
+
+            made = run_speech(recipe, read_sides(recipe, data), folder, say)
     low, high = made.metrics["uar_ci95"]
     print(f"{made.id}: UAR {made.metrics['uar']:.3f} [{low:.3f}, {high:.3f}]; {made.protocol}")
     print(f"written: {folder}/bundle, metrics.json, split-*.json, config.yaml")

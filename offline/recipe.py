@@ -17,7 +17,7 @@ from engine.config.yaml import Document, parse
 from engine.errors import ConfigError
 from engine.plugins import nearest
 
-__all__ = ["Folds", "Recipe", "Search", "Variant", "load_recipe", "recipe_names"]
+__all__ = ["Folds", "Recipe", "Search", "Speech", "Variant", "load_recipe", "recipe_names"]
 
 
 class Variant(Part):
@@ -44,11 +44,33 @@ class Folds(Part):
     seed: int = 0
 
 
+class Speech(Part):
+    """Gradient descent on windows of clips: who is on which side, and how it is done."""
+
+    corpora: dict[Name, float] = Field(
+        min_length=1, description="data sets, and their shares of what is drawn to train on"
+    )
+    val: list[str] = Field(min_length=1, description="subjects that the epoch is chosen on")
+    test: list[str] = Field(min_length=1, description="subjects that are judged once")
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    epochs: int = Field(default=60, ge=1)
+    draws: int = Field(default=1024, ge=1, description="windows in an epoch")
+    batch: int = Field(default=16, ge=2)
+    check_every: int = Field(default=10, ge=1, description="epochs between looks at val")
+    speeds: list[float] = Field(default=[0.9, 0.95, 1.0, 1.05, 1.1], min_length=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.03, ge=0)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    average: float = Field(default=0.99, ge=0, lt=1, description="decay of the weights' mean")
+    mixup: float = Field(default=0.3, ge=0, description="of its beta distribution; 0: none")
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+
+
 class Recipe(Part):
     """Everything that `vagus train` needs beside the data."""
 
     bundle: Name = Field(description="the name of what comes out")
-    dataset: Literal["eegmat", "simulate"]
+    dataset: Literal["eegmat", "simulate", "speech"]
     labels: list[str] = Field(min_length=2)
     vocabulary: str
     felt_or_expressed: Literal["felt", "expressed"]
@@ -62,7 +84,9 @@ class Recipe(Part):
     train_hop_s: Seconds | None = Field(default=None, description="coarser, where that will do")
     skip_s: Seconds = Field(default=2.0, description="of each recording's start, not trained on")
     min_filled: float = Field(default=1.0, gt=0, le=1, description="valid share, to train on")
-    network: Literal["linear"] = "linear"
+    network: Literal["linear", "residual", "parallel"] = "linear"
+    network_args: dict[str, Any] = Field(default_factory=dict)
+    speech: Speech | None = Field(default=None, description="for the data set `speech`")
     search: Search = Search()
     folds: Folds = Folds()
     abstain_below: float = Field(default=0.0, ge=0, le=1)
@@ -103,6 +127,7 @@ def load_recipe(name: str, changes: Mapping[str, str] | None = None) -> Recipe:
         _set(document, key, value)
     recipe = validated(Recipe, document, {NAME: "1 to 64 letters, digits, '-' or '_'"})
     recipe._text = text.decode()
+    _agree(recipe, path.name)
     for variant in recipe.search.variants:
         recipe.specs(variant)
     return recipe
@@ -112,6 +137,17 @@ def recipe_names() -> tuple[str, ...]:
     """The training configs that come with vagus."""
     files = (f.name for f in _folder().iterdir())
     return tuple(sorted(f.removesuffix(".yaml") for f in files if f.endswith(".yaml")))
+
+
+def _agree(recipe: Recipe, name: str) -> None:
+    """A map `speech`, its data set and a network that it can train come together."""
+    if (recipe.speech is not None) != (recipe.dataset == "speech"):
+        raise ConfigError(f"{name}: the data set `speech` and a map `speech:` go together")
+    if (recipe.network == "linear") != (recipe.speech is None):
+        raise ConfigError(
+            f"{name}: network: {recipe.network} does not fit the data set {recipe.dataset}; "
+            "residual and parallel are for `speech`, linear for the others"
+        )
 
 
 def _set(document: Document, key: str, value: str) -> None:

@@ -16,6 +16,7 @@ from engine.types import Array, Event, Marker
 from offline.datasets import LabelledRecording
 from offline.readers import open_labelled
 from sources.feed import chunks, match_bundles, recording_plan
+from sources.recording import Recording
 
 __all__ = ["Cut", "WindowSet", "cut", "ticks"]
 
@@ -68,13 +69,16 @@ class _Blind:
 
 
 def ticks(
-    recording: LabelledRecording, inputs: Mapping[str, InputSpec], hop_s: float
+    recording: LabelledRecording,
+    inputs: Mapping[str, InputSpec],
+    hop_s: float,
+    opened: Recording | None = None,
 ) -> Iterator[Cut]:
-    """Every tick of one recording that has all its windows."""
+    """Every tick of one recording that has all its windows; `opened` stands for its own signals."""
     bundle = Bundle(
         Path("untrained"), "untrained", "untrained", (), "", inputs, hop_s, runtime=_Blind()
     )
-    opened = open_labelled(recording)
+    opened = open_labelled(recording) if opened is None else opened
     found: list[Cut] = []
 
     def emit(made: Tick | Event | Marker) -> None:
