@@ -18,7 +18,7 @@ from engine.log import LogReader
 from engine.plan import SessionPlan, StreamPlan
 from engine.player import Player
 from engine.rerun import rerun, verify
-from engine.types import Chunk, Prediction, StreamInfo
+from engine.types import Chunk, Event, Prediction, StreamInfo
 from engine.wire import decode
 from sources.simulate import SimulateSource
 from tests.streams import recut
@@ -105,12 +105,14 @@ def test_a_live_run_of_five_streams_replays_bit_for_bit_and_a_pulled_plug_shows(
         wait_until_done(engine)
     assert verify(path).n_compared == 28
     logged = [decode("prediction", r.payload) for r in LogReader(path) if r.kind == "prediction"]
-    again = [m for m in rerun(path) if isinstance(m, Prediction)]
+    messages = list(rerun(path))
+    again = [m for m in messages if isinstance(m, Prediction)]
     assert again == [replace(p, latency_ms={}) for p in logged if isinstance(p, Prediction)]
     face = [p.modalities["face"]["used"] for p in again]
     assert face[14]
     assert not face[17]
-    assert face[-1]
+    told = [m.code for m in messages if isinstance(m, Event) and m.stream == "face"]
+    assert told.index("source.lost") < told.index("source.back")
 
 
 def test_the_shipped_bundles_stay_small() -> None:
