@@ -25,7 +25,6 @@ __all__ = ["Seat"]
 
 _STALL_S = 1.0
 _HEALTH_S = 1.0
-_INBOX_S = 4.0  # how many seconds of a stream the inbox holds
 _INBOX_ITEMS = 1 << 16
 _TIMINGS = 256
 
