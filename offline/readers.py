@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,32 @@ def reader(dataset: str) -> Any:
     return import_module(f"offline.datasets.{dataset.replace('-', '_')}")
 
 
-def read(dataset: str, root: Path | None) -> list[LabelledRecording]:
-    """The labelled recordings of `dataset` below `root`; simulated ones need no root."""
+def read(
+    dataset: str, root: Path | None, options: Mapping[str, str] | None = None
+) -> list[LabelledRecording]:
+    """The labelled recordings of `dataset` below `root`, listed under the reader's `options`.
+
+    Simulated ones need no root. Raises ConfigError for an option that the reader does not know.
+    """
     module = reader(dataset)
     if root is None and dataset != "simulate":
         raise ConfigError(f"where is {dataset}? give its folder with --data")
-    found: list[LabelledRecording] = module.recordings(root)
+    given = dict(options or {})
+    known: Mapping[str, tuple[str, ...]] = getattr(module, "OPTIONS", {})
+    for name, value in given.items():
+        if name not in known:
+            hint = nearest(name, known) or f"; it has {', '.join(known) or 'none'}"
+            raise ConfigError(f"the reader of {dataset} has no option '{name}'{hint}")
+        if known[name] and value not in known[name]:
+            raise ConfigError(
+                f"options.{name}: {value!r} is none of {', '.join(known[name])} ({dataset})"
+            )
+    found: list[LabelledRecording] = module.recordings(root, **given)
     return found
 
 
 def open_labelled(recording: LabelledRecording) -> Recording:
     """The signals of one recording of a data set."""
-    if recording.dataset == "simulate":
-        opened: Recording = reader("simulate").open_person(recording.path.name)
-        return opened
-    return open_recording(recording.path)
+    opener = getattr(reader(recording.dataset), "open_part", None)
+    opened: Recording = open_recording(recording.path) if opener is None else opener(recording)
+    return opened

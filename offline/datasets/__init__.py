@@ -18,8 +18,11 @@ class LabelledRecording:
     """One recording with one label, as a data set's documents define it.
 
     `uid` is `subject/rest`, unique over all data sets as `subject` is; its parts are what splits
-    keep together. `label` is canonical (`rest`, `happy`). `groups` are attributes such as gender,
-    where the data set tells them.
+    keep together. `label` is canonical (`rest`, `happy`); it is "" where the truth changes within
+    the recording, whose stream then carries it. `groups` are attributes such as gender, where the
+    data set tells them. `part` says which part of the file it is, in the words of the data set's
+    own reader, and `options` with which of that reader's options it was listed. `soft` {label:
+    share} are votes that add up to 1, `dimensions` the truth in valence, arousal, dominance, 0 to 1.
     """
 
     uid: str
@@ -30,6 +33,10 @@ class LabelledRecording:
     session: str | None = None
     trial: str | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
+    part: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    soft: Mapping[str, float] | None = None
+    dimensions: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

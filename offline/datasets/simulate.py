@@ -15,7 +15,16 @@ from sources.participant import LatentState
 from sources.recording import RecordedStream, Recording
 from sources.simulate import SimulateSource
 
-__all__ = ["FIRST", "KINDS", "N_PEOPLE", "SECONDS", "open_person", "people", "recordings"]
+__all__ = [
+    "FIRST",
+    "KINDS",
+    "N_PEOPLE",
+    "SECONDS",
+    "open_part",
+    "open_person",
+    "people",
+    "recordings",
+]
 
 FIRST = 1000  # the first 40 train the shipped bundles; tests use people below 1000
 N_PEOPLE = 60
@@ -40,6 +49,11 @@ def people(first: int, n: int) -> list[LabelledRecording]:
 def recordings(root: str | Path | None = None) -> list[LabelledRecording]:
     """Sixty people, of whom the shipped bundles saw the first forty; no files, so no root."""
     return people(FIRST, N_PEOPLE)
+
+
+def open_part(recording: LabelledRecording) -> Recording:
+    """All simulated kinds of one person, as streams."""
+    return open_person(recording.path.name)
 
 
 def open_person(name: str, seconds: float = SECONDS) -> Recording:
