@@ -68,7 +68,10 @@ class Seat:
                 lambda stage=stage: stage.n_out,  # type: ignore[misc]
                 lambda stream=stream: self.session.items_in(stream),  # type: ignore[misc]
             )
-        self.readers = [Reader(name, s, source, inbox, clock) for s, source in sources.items()]
+        self.readers = [
+            Reader(name, s, source, inbox, clock, config.streams[s].policy == "latest")
+            for s, source in sources.items()
+        ]
 
     @property
     def name(self) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -11,6 +14,15 @@ from hypothesis import settings
 # Before anything heavy is imported: one thread per runtime, none of them spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# An LSL network of our own, on this machine alone; liblsl reads this once, when it is loaded.
+_LSL = Path(tempfile.gettempdir()) / f"vagus-lsl-{os.getpid()}.cfg"
+_LSL.write_text(
+    "[ports]\nIPv6 = disable\n[multicast]\nResolveScope = machine\n"
+    f"[lab]\nKnownPeers = {{127.0.0.1}}\nSessionID = vagus-{os.getpid()}\n[log]\nlevel = -3\n"
+)
+atexit.register(_LSL.unlink, missing_ok=True)
+os.environ["LSLAPICFG"] = str(_LSL)
 
 # The same examples in every run: a failure can be run again, and timing decides nothing.
 settings.register_profile("seeded", derandomize=True, deadline=None, database=None)
