@@ -33,7 +33,7 @@ try:
 except EndOfStream:
     ended = True
 x = np.rint(np.concatenate(parts) * 32768).astype(int)
-x = x[np.flatnonzero(x)[0] :]  # the card is silent until the file begins
+x = x[np.flatnonzero(x)[0] :]  # silent until the file begins
 lengths = [len(p) for p in parts]
 print(json.dumps({
     "steps": sorted(set(np.diff(x).tolist())), "ended": ended, "lost": source.n_lost,
@@ -46,7 +46,7 @@ print(json.dumps({
 @needs_sound
 @pytest.mark.slow
 def test_every_frame_of_a_paced_file_comes_once_and_in_order(tmp_path: Path) -> None:
-    count = (np.arange(20_000) - 10_000).astype("<i2")
+    count = (np.arange(160_000) % 20_000 - 10_000).astype("<i2")
     with virtual_microphone(tmp_path, count.tobytes()) as env:
         told = json.loads(run_with_microphone(env, _CAPTURE))
     assert set(told["steps"]) <= {1, -19_999}  # -19,999 where the file begins again
