@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.errors import ResourceError
+from engine.errors import ConfigError, ResourceError
 from engine.types import Message
 from engine.wire import to_json
 
@@ -22,12 +22,19 @@ def line(message: Message) -> str:
 class JsonlSink:
     """Appends every message to the file at `path`, making its folder where there is none.
 
-    `-` is the standard output. Each line is flushed. Raises ResourceError, naming the path, when
-    the file cannot be written.
+    `-` is the standard output. Each line is flushed. With `max_mb`, a file that would grow beyond
+    that becomes `NAME.1`, the one before `NAME.2` and so on up to `keep` of them; the oldest goes.
+    Raises ResourceError, naming the path, when the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], max_mb: float | None = None, keep: int = 5
+    ) -> None:
+        if (max_mb is not None and not max_mb > 0) or keep < 1:
+            raise ConfigError(f"jsonl: max_mb {max_mb}, keep {keep}: need above 0, and 1 or more")
         self.path = Path(path)
+        self._room = None if max_mb is None or str(path) == "-" else int(max_mb * 1e6)
+        self._keep = keep
         if str(path) == "-":
             self._file = open(os.dup(1), "wb", buffering=0)  # noqa: SIM115
             return
@@ -42,11 +49,29 @@ class JsonlSink:
 
     def write(self, message: Message) -> None:
         """Append one line."""
-        self._write(line(message).encode() + b"\n")
+        text = line(message).encode() + b"\n"
+        if self._room is not None and 0 < self._file.tell() > self._room - len(text):
+            self._rotate()
+        self._write(text)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _rotate(self) -> None:
+        """Begin an empty file; those there are move up by one."""
+        try:
+            self._file.close()
+            for i in range(self._keep, 0, -1):
+                older = self._numbered(i - 1)
+                if older.is_file():
+                    older.replace(self._numbered(i))
+            self._file = self.path.open("ab", buffering=0)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _numbered(self, i: int) -> Path:
+        return self.path if i == 0 else self.path.with_name(f"{self.path.name}.{i}")
 
     def _write(self, left: bytes) -> None:
         try:
