@@ -1,9 +1,10 @@
-"""The commands that the engine itself brings: run, check, control, record, verify."""
+"""The commands that the engine itself brings: run, check, control, keys, record, verify."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sys
 from contextlib import suppress
@@ -14,7 +15,10 @@ import typer
 
 from engine.errors import ConfigError
 
-__all__ = ["check", "control", "record", "run", "verify"]
+__all__ = ["KEY", "SERVER", "check", "client_keys", "control", "keys", "record", "run", "verify"]
+
+KEY = typer.Option("--key", help="Your NAME.key_secret, for an engine that demands CURVE.")
+SERVER = typer.Option("--server", help="The engine's public key, engine.key.")
 
 _DURATION = typer.Option("--duration", help="Stop after so many seconds.", min=0.0)
 
@@ -83,12 +87,39 @@ def control(
     url: Annotated[
         str, typer.Option("--url", help="The engine's control socket.")
     ] = "tcp://127.0.0.1:5571",
+    key: Annotated[Path | None, KEY] = None,
+    server: Annotated[Path | None, SERVER] = None,
 ) -> None:
     """Ask a running engine something, or to do something."""
     from engine.control import VERBS, request
 
     texts = {name for name, arg in VERBS.get(verb, {}).items() if arg.types == (str,)}
-    print(json.dumps(request(url, verb, _pairs(args or [], texts), timeout_s=5.0), default=_plain))
+    given, keys = _pairs(args or [], texts), client_keys(key, server)
+    print(json.dumps(request(url, verb, given, timeout_s=5.0, keys=keys), default=_plain))
+
+
+def keys(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the keys go.")],
+    clients: Annotated[
+        list[str] | None, typer.Argument(metavar="CLIENT...", help="Who may connect, by name.")
+    ] = None,
+) -> None:
+    """Make CURVE keys: the engine's, and a pair for each client; what is there stays.
+
+    The config names DIR/engine.key_secret and DIR/clients under security.curve. Give each client
+    its own NAME.key_secret and engine.key, and delete NAME.key_secret here.
+    """
+    from engine.keys import make_keys
+
+    names = clients or []
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) or name == "engine":
+            raise ConfigError(f"{name!r} is no name for a client: 1 to 64 letters, digits, - or _")
+    made = make_keys(folder, names)
+    for path in made:
+        print(path)
+    if not made:
+        print(f"{folder}: all keys are there already", file=sys.stderr)
 
 
 def verify(
@@ -108,6 +139,17 @@ def verify(
         print(f"  {proof.n_compared} predictions made again from the inputs: equal, bit for bit")
     else:
         print(f"  predictions not made again: {proof.reason}")
+
+
+def client_keys(key: Path | None, server: Path | None) -> Any:
+    """The keys that --key and --server name; None without either, ConfigError with one alone."""
+    from engine.keys import ClientKeys
+
+    if key is None and server is None:
+        return None
+    if key is None or server is None:
+        raise ConfigError("--key and --server go together: NAME.key_secret and engine.key")
+    return ClientKeys.load(key, server)
 
 
 def _serve(configs: list[Any], duration: float | None, agree: Any) -> None:

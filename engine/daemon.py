@@ -22,6 +22,7 @@ from engine.control import ControlSocket
 from engine.desk import Desk
 from engine.errors import AccountError, ConfigError, UserError
 from engine.inbox import Inbox
+from engine.keys import EngineKeys, Gate
 from engine.log import LogHeader, LogWriter, expand_name
 from engine.outlet import Outlet
 from engine.plan import SessionPlan
@@ -69,13 +70,16 @@ class Engine:
         self._failure: UserError | None = None
         self._joined: Counter[str] = Counter()
         self._context = zmq.Context()
+        self._gate: Gate | None = None
+        self._rejected = 0
         self._desk = Desk(self)
 
     def __enter__(self) -> Engine:
         first = self.configs[0]
         try:
-            self.publisher = Publisher(self._context, first.publish, clock=self._clock)
-            self.control = ControlSocket(self._context, first.control)
+            keys = self._keys(first)
+            self.publisher = Publisher(self._context, first.publish, clock=self._clock, keys=keys)
+            self.control = ControlSocket(self._context, first.control, keys)
             for sink in self._sinks:
                 self._attach(sink)
             for config in self.configs[: len(self.configs) - len(self._waiting)]:
@@ -154,6 +158,7 @@ class Engine:
             if now_s >= seat.health_due_s:
                 seat.health(now_s)
                 self._prove(seat)
+                self._tell_rejected()
             deadline_s = seat.session.deadline()
             due_s = min(due_s, seat.health_due_s, due_s if deadline_s is None else deadline_s)
         self._due_s = due_s  # deadlines only move away, so nothing is due before
@@ -200,6 +205,23 @@ class Engine:
         outlet = Outlet(sink)
         outlet.start()
         self._outlets.append(outlet)
+
+    def _keys(self, config: Config) -> EngineKeys | None:
+        """The keys that the sockets are guarded with; their gate opens before they do."""
+        curve = config.security.curve if config.security is not None else None
+        if curve is None:
+            return None
+        keys = EngineKeys.load(curve.secret, curve.clients)
+        self._gate = Gate(self._context, keys)
+        return keys
+
+    def _tell_rejected(self) -> None:
+        """Say once a second, in every session, who was turned away at the sockets."""
+        counts = Counter(self.publisher.rejected) + Counter(self.control.rejected)
+        if counts.total() > self._rejected:
+            self._rejected = counts.total()
+            for seat in self.seats.values():
+                seat.event("subscriber.rejected", **counts)
 
     def _load(self, name: str) -> Bundle:
         if name not in self._bundles:
@@ -271,4 +293,6 @@ class Engine:
         for name in ("publisher", "control"):
             if hasattr(self, name):
                 getattr(self, name).close()
+        if self._gate is not None:
+            self._gate.close()
         self._context.term()

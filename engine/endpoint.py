@@ -26,13 +26,13 @@ _PRIVATE = 0o077  # the bits that a socket file's mode must not have
 _PATIENCE_S = 1.0
 
 
-def bind(socket: zmq.Socket[Any], url: str, name: str) -> str:
+def bind(socket: zmq.Socket[Any], url: str, name: str, *, guarded: bool = False) -> str:
     """Bind `socket`, called `name` in errors, and return the address with its real port.
 
-    Loopback and ipc only; an ipc socket has mode 0700. Raises ConfigError for an address that is
+    Loopback and ipc only, unless the socket is `guarded` by CURVE; an ipc socket has mode 0700. Raises ConfigError for an address that is
     wrong or not allowed, and ResourceError for one that is taken, saying by whom.
     """
-    path = _check(url, name)
+    path = _check(url, name, guarded)
     if path is not None:
         _clear(path, url, name)
     before = os.umask(_PRIVATE)
@@ -68,14 +68,14 @@ def holder(url: str) -> str | None:
     return None if pid is None else f"process {pid}{_command(pid)}"
 
 
-def _check(url: str, name: str) -> str | None:
+def _check(url: str, name: str, guarded: bool) -> str | None:
     """Refuse an address that may not be bound; the path of an ipc address."""
     tcp, ipc = _TCP.fullmatch(url), _IPC.fullmatch(url)
     if ipc:
         return None if ipc["path"] == "*" else ipc["path"]
     if not tcp or (tcp["port"] != "*" and int(tcp["port"]) > 65535):
         raise ConfigError(f"{name}: expected tcp://host:port or ipc://path, found {url!r}")
-    if not _LOOPBACK.fullmatch(tcp["host"]):
+    if not guarded and not _LOOPBACK.fullmatch(tcp["host"]):
         raise ConfigError(
             f"{name} {url} is an address beyond loopback and needs CURVE keys (vagus keys makes "
             "them) and an allow-list of clients; without them use 127.0.0.1 or ipc://"

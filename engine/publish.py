@@ -13,6 +13,7 @@ import zmq
 
 from engine import endpoint, wire
 from engine.clock import Clock, MonotonicClock
+from engine.keys import EngineKeys, Rejections
 from engine.types import Message, Schema
 
 __all__ = ["Publisher"]
@@ -33,7 +34,8 @@ class Publisher:
     A subscriber that falls behind by `high_water` messages loses the next ones; it never slows
     `send`. Of each session and kind the last `retain` messages are kept for `fetch`, in at most
     `retain_bytes`. `socket` is for a poller; call `serve` when it is readable, and in every turn
-    of the loop. `sent`, `repeated`, `received_subscriptions` and `ignored` count messages.
+    of the loop. With `keys` only clients on their list may connect; `rejected` {"key", "plain"}
+    counts the others. `sent`, `repeated`, `received_subscriptions` and `ignored` count messages.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Publisher:
         url: str,
         *,
         clock: Clock | None = None,
+        keys: EngineKeys | None = None,
         retain: int = 4096,
         retain_bytes: int = 8 << 20,
         high_water: int = 10_000,
@@ -57,8 +60,12 @@ class Publisher:
         self.socket.linger = _LINGER_MS
         self.socket.sndhwm = high_water
         self.socket.maxmsgsize = _MAX_INCOMING
+        self._rejections = None
+        if keys is not None:
+            keys.guard(self.socket)
+            self._rejections = Rejections(self.socket)
         try:
-            self.url = endpoint.bind(self.socket, url, "publish")
+            self.url = endpoint.bind(self.socket, url, "publish", guarded=keys is not None)
         except BaseException:
             self.socket.close(0)
             raise
@@ -81,6 +88,8 @@ class Publisher:
 
         What is over the limit of repeats follows in a later call, once for all who wait.
         """
+        if self._rejections is not None:
+            self._rejections.poll()
         for selection in self._subscriptions():
             self._want(selection)
         for session in list(self._wanted):
@@ -101,7 +110,14 @@ class Publisher:
 
     def close(self) -> None:
         """Close the socket; what is on its way gets a moment to leave."""
+        if self._rejections is not None:
+            self._rejections.close()
         self.socket.close()
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Handshakes refused so far: of a wrong key, and of clients without one."""
+        return {} if self._rejections is None else dict(self._rejections.counts)
 
     def _subscriptions(self) -> set[bytes]:
         """What was subscribed to since the last call; equal ones count, and are told once."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from engine.commands import KEY, SERVER, client_keys
 from engine.types import Message, Sink
 from sinks.console import ConsoleSink
 from sinks.jsonl import line
@@ -25,6 +27,8 @@ def watch(
         str | None, typer.Option("--session", help="Only this session; else all.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one message a line.")] = False,
+    key: Annotated[Path | None, KEY] = None,
+    server: Annotated[Path | None, SERVER] = None,
     count: Annotated[
         int | None, typer.Option("--count", help="Stop after so many messages.", min=1)
     ] = None,
@@ -32,7 +36,12 @@ def watch(
     """Show what a running engine predicts, until Ctrl-C."""
     sink: Sink = _Lines() if as_json else ConsoleSink()
     try:
-        with closing(sink), Subscription(url, session, on_hole=_tell) as subscription:
+        with (
+            closing(sink),
+            Subscription(
+                url, session, on_hole=_tell, keys=client_keys(key, server)
+            ) as subscription,
+        ):
             _show(subscription, sink, count)
     except KeyboardInterrupt:
         return

@@ -11,6 +11,7 @@ import zmq
 
 from engine import endpoint, wire
 from engine.errors import ConfigError, ResourceError
+from engine.keys import ClientKeys
 from engine.plugins import nearest
 from engine.types import Message, Schema
 
@@ -38,7 +39,8 @@ class Subscription:
     `n_lost`, and `on_hole(hole)` is called; the control socket's `fetch` may still have them.
 
     The iterator ends when nothing came for `timeout_s`; it raises ResourceError if nothing ever
-    came. Without `timeout_s` it waits for ever, also for an engine that is not there yet.
+    came. Without `timeout_s` it waits for ever, also for an engine that is not there yet. `keys`
+    are for an engine that demands CURVE.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Subscription:
         *,
         on_hole: Callable[[Hole], None] | None = None,
         high_water: int = 10_000,
+        keys: ClientKeys | None = None,
     ) -> None:
         self._closed = True  # until there is something to close
         self.url, self.session, self.kinds = url, session, _check(kinds)
@@ -64,6 +67,8 @@ class Subscription:
         self._context = zmq.Context() if context is None else context
         self._socket = self._context.socket(zmq.SUB)
         self._closed = False
+        if keys is not None:
+            keys.use(self._socket)
         self._open(high_water)
 
     def __enter__(self) -> Subscription:
@@ -180,12 +185,13 @@ def subscribe(
     context: zmq.Context[Any] | None = None,
     *,
     on_hole: Callable[[Hole], None] | None = None,
+    keys: ClientKeys | None = None,
 ) -> Subscription:
     """Listen to a running engine: `for message in subscribe(): print(message.label)`.
 
     All that there is to know about it stands at Subscription.
     """
-    return Subscription(url, session, kinds, timeout_s, context, on_hole=on_hole)
+    return Subscription(url, session, kinds, timeout_s, context, on_hole=on_hole, keys=keys)
 
 
 def _check(kinds: Sequence[str]) -> tuple[str, ...]:
