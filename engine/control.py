@@ -19,6 +19,7 @@ import zmq
 from engine import endpoint, wire
 from engine.arguments import describe
 from engine.errors import ResourceError, UserError
+from engine.keys import ClientKeys, EngineKeys, Rejections
 from engine.plugins import nearest
 
 __all__ = [
@@ -79,6 +80,7 @@ _SESSION = Argument("text", (str,), needed=False)  # may be left out where there
 _TEXT = Argument("text", (str,))
 _CHOICE = Argument("true or false", (bool,))
 _NUMBER = Argument("a whole number from 0", (int,), least=0)
+_SECONDS = Argument("a number of seconds from 1", (int, float), least=1)
 _NUMBERED = tuple(kind for kind in wire.KINDS if kind != "schema")
 _KIND = Argument(f"one of {', '.join(_NUMBERED)}", (str,), choices=_NUMBERED)
 
@@ -88,6 +90,7 @@ VERBS: Final[Mapping[str, Mapping[str, Argument]]] = MappingProxyType(
         "pause": {"session": _SESSION},
         "resume": {"session": _SESSION},
         "mark": {"session": _SESSION, "value": _TEXT},
+        "calibrate": {"session": _SESSION, "stream": _TEXT, "seconds": _SECONDS},
         "mute": {"session": _SESSION, "stream": _TEXT},
         "unmute": {"session": _SESSION, "stream": _TEXT},
         "join": {"config": Argument("a config's name or path, or its map", (str, dict))},
@@ -106,14 +109,18 @@ class ControlSocket:
     `counts` holds how many requests ended how: "ok", or one of the ERROR_CODES.
     """
 
-    def __init__(self, context: zmq.Context[Any], url: str) -> None:
+    def __init__(self, context: zmq.Context[Any], url: str, keys: EngineKeys | None = None) -> None:
         self.counts: Counter[str] = Counter()
         self.socket = context.socket(zmq.ROUTER)
         self.socket.linger = _LINGER_MS
         self.socket.maxmsgsize = _MAX_INCOMING
         self.socket.rcvhwm = _MAX_WAITING
+        self._rejections = None
+        if keys is not None:
+            keys.guard(self.socket)
+            self._rejections = Rejections(self.socket)
         try:
-            self.url = endpoint.bind(self.socket, url, "control")
+            self.url = endpoint.bind(self.socket, url, "control", guarded=keys is not None)
         except BaseException:
             self.socket.close(0)
             raise
@@ -124,6 +131,8 @@ class ControlSocket:
         What it returns is the result. A ControlError becomes its code, every other exception
         becomes `failed`; one that is nobody's mistake but ours is told on stderr as well.
         """
+        if self._rejections is not None:
+            self._rejections.poll()
         for _ in range(_MAX_TURN):
             try:
                 frames = self.socket.recv_multipart(zmq.NOBLOCK)
@@ -134,8 +143,15 @@ class ControlSocket:
             self.counts[outcome] += 1
             self.socket.send_multipart([*route, reply], zmq.NOBLOCK)
 
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Handshakes refused so far: of a wrong key, and of clients without one."""
+        return {} if self._rejections is None else dict(self._rejections.counts)
+
     def close(self) -> None:
         """Close the socket; the last replies get a moment to leave."""
+        if self._rejections is not None:
+            self._rejections.close()
         self.socket.close()
 
 
@@ -146,8 +162,10 @@ def request(
     timeout_s: float = 5.0,
     *,
     context: zmq.Context[Any] | None = None,
+    keys: ClientKeys | None = None,
 ) -> Any:
-    """Ask the engine whose control socket is at `url`; returns the result.
+    """Ask the engine whose control socket is at `url`, with `keys` where it demands some; returns
+    the result.
 
     Raises ControlError if the engine says no, ResourceError if nobody answers in `timeout_s`.
     """
@@ -156,6 +174,8 @@ def request(
     try:
         socket.linger = 0
         socket.maxmsgsize = wire.MAX_MESSAGE
+        if keys is not None:
+            keys.use(socket)
         endpoint.connect(socket, url, "control")
         socket.send(_ask(verb, args))
         if not socket.poll(round(1e3 * timeout_s)):
