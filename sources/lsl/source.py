@@ -13,7 +13,7 @@ from engine.errors import ConfigError, EndOfStream, ResourceError, SourceLost
 from engine.types import Array, Chunk, StreamInfo
 from sources.lsl.streams import Found, check_size, choose, condition, found, signature
 
-__all__ = ["LslSource"]
+__all__ = ["LslSource", "liblsl"]
 
 _FIND_S = 5.0  # how long one attempt looks for the stream
 _WAVE_S = 0.7  # the resolver asks around every half second
@@ -79,9 +79,9 @@ class LslSource:
 
     def __enter__(self) -> LslSource:
         if self._resolver is None:
-            pylsl = _pylsl()
-            self._resolver = pylsl.ContinuousResolver(pred=self._wanted, forget_after=_FORGET_S)
-            self._local_s = _between(self._clock, pylsl)
+            lsl = liblsl()
+            self._resolver = lsl.ContinuousResolver(pred=self._wanted, forget_after=_FORGET_S)
+            self._local_s = _between(self._clock, lsl)
         self._connect(_FIND_S)
         return self
 
@@ -101,7 +101,7 @@ class LslSource:
             return None
         try:
             data, stamps = self._pull(timeout_s)
-        except _pylsl().util.LostError as error:
+        except liblsl().util.LostError as error:
             self._inlet, self._flowing = None, False
             self._gone.add(self._uid)
             raise SourceLost(f"the LSL stream with {self._wanted} went away") from error
@@ -138,14 +138,14 @@ class LslSource:
         about = self._find(timeout_s)
         if about is None:
             return
-        pylsl, (told, resolved) = _pylsl(), about
+        lsl, (told, resolved) = liblsl(), about
         check_size(told)
-        inlet = pylsl.StreamInlet(resolved, _BUFFER_S, recover=False, as_numpy=True)
+        inlet = lsl.StreamInlet(resolved, _BUFFER_S, recover=False, as_numpy=True)
         try:
             info = signature(self._stream, inlet.info(_ANSWER_S), self._kind, self._unit)
             inlet.time_correction(_ANSWER_S)
             inlet.open_stream(_ANSWER_S)
-        except (pylsl.util.LostError, TimeoutError) as error:
+        except (lsl.util.LostError, TimeoutError) as error:
             self._gone.add(told.uid)
             raise SourceLost(f"{told} does not answer: {error}") from error
         self.n_skipped = inlet.flush()
@@ -190,12 +190,12 @@ def _texts(data: Any) -> Array:
     return made
 
 
-def _between(clock: Clock, pylsl: Any) -> float:
+def _between(clock: Clock, lsl: Any) -> float:
     """The engine's clock minus LSL's, from the closest of a few pairs of readings."""
     pairs = []
     for _ in range(8):
         before_s = clock.now()
-        lsl_s = pylsl.local_clock()
+        lsl_s = lsl.local_clock()
         after_s = clock.now()
         pairs.append((after_s - before_s, 0.5 * (before_s + after_s) - lsl_s))
     return float(min(pairs)[1])
@@ -203,11 +203,12 @@ def _between(clock: Clock, pylsl: Any) -> float:
 
 def _seen() -> str:
     """What else is on the network, for a message."""
-    others = [str(found(info)) for info in _pylsl().resolve_streams(0.5)]
+    others = [str(found(info)) for info in liblsl().resolve_streams(0.5)]
     return f"; seen: {', '.join(sorted(others)[:5])}" if others else "; none is seen at all"
 
 
-def _pylsl() -> Any:
+def liblsl() -> Any:
+    """The module pylsl; raises ResourceError with the fix where liblsl is missing."""
     try:
         import pylsl
     except (ImportError, OSError, RuntimeError) as error:

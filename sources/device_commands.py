@@ -1,0 +1,63 @@
+"""The commands `devices` and `doctor`: what is there, and what is wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from engine.errors import ResourceError
+
+__all__ = ["devices", "doctor"]
+
+_JSON = typer.Option("--json", help="As one JSON object.")
+_TITLES = {"microphones": "microphones", "cameras": "cameras", "lsl": "LSL streams"}
+
+
+def devices(as_json: Annotated[bool, _JSON] = False) -> None:
+    """List microphones, cameras and LSL streams, with what to write into a config."""
+    from sources.devices import devices as look
+
+    told = look()
+    if as_json:
+        print(json.dumps(told))
+        return
+    for kind, title in _TITLES.items():
+        print(title)
+        for one in told[kind]:
+            print(f"  {_line(kind, one)}")
+        if kind in told["problems"]:
+            print(f"  cannot be looked for: {told['problems'][kind]}")
+        elif not told[kind]:
+            print("  none")
+
+
+def doctor(as_json: Annotated[bool, _JSON] = False) -> None:
+    """Look at all that vagus needs here; each fault comes with the one fix."""
+    from sources.doctor import as_plain, examine
+
+    findings = examine()
+    if as_json:
+        print(json.dumps({"findings": as_plain(findings)}))
+    else:
+        width = max(len(f.what) for f in findings)
+        for f in findings:
+            mark = "ok  " if f.ok else ("FAIL" if f.needed else "miss")
+            print(f"{mark}  {f.what:{width}s}  {f.seen}")
+            if not f.ok:
+                print(f"      {'':{width}s}  fix: {f.fix}")
+    broken = [f.what for f in findings if f.needed and not f.ok]
+    if broken:
+        raise ResourceError(f"vagus cannot run here as it is: {', '.join(broken)}")
+
+
+def _line(kind: str, one: dict[str, Any]) -> str:
+    if kind == "microphones":
+        about = f"{one['channels']} channels at {one['rate_hz']:g} Hz"
+        return f"{{type: microphone, device: {one['device']}}}  {one['name']}, {about}"
+    if kind == "cameras":
+        return f"{{type: camera, device: {one['device']}}}  {one['name']}"
+    match = f"{{type: {one['type']}, name: {one['name']}}}"
+    about = f"{one['channels']} channels at {one['rate_hz']:g} Hz, from {one['host']}"
+    return f"{{type: lsl, match: {match}}}  {about}"
