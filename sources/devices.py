@@ -13,7 +13,7 @@ from engine.errors import VagusError
 
 __all__ = ["cameras", "devices", "lsl_streams"]
 
-_LSL_WAIT_S = 1.5
+_LSL_WAIT_S = 1.0
 _PROBED = 4  # camera indices that are tried where the system lists none
 
 
