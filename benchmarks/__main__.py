@@ -22,6 +22,7 @@ NAMES = {
     "start": "benchmarks.daemon",
     "idle": "benchmarks.daemon",
     "mel": "benchmarks.mel",
+    "encode": "benchmarks.encode",
 }
 
 

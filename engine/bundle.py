@@ -6,7 +6,6 @@ import hashlib
 import importlib.resources
 import json
 import os
-import re
 import shutil
 import tempfile
 import zipfile
@@ -14,66 +13,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from engine.encoder import FrameEncoder
 from engine.errors import BundleError, InferenceError
+from engine.manifest import DAMAGED, ENCODER, FILES, FORMAT, Description, InputSpec, describe, seal
 from engine.plugins import nearest
 from engine.runtime_onnx import OnnxRuntime
 from engine.types import Array, Runtime
 
 __all__ = ["FORMAT", "Bundle", "InputSpec", "check_golden", "find", "save", "shipped_names"]
 
-FORMAT = 1
-FILES = ("weights.safetensors", "model.onnx", "golden.npz", "CARD.md")
 GOLDEN_LIMIT = 1e-4
 _DESCRIPTION = "bundle.json"
-_SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"')  # of bundle.json with zeros in this place
-_DAMAGED = "the file is damaged or was changed; fetch or build the bundle again"
-
-_Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
-_Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
-_Size: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=4096)]
-_Some = msgspec.Meta(min_length=1)
-
-
-class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One input: the stream it needs, and its signal handling up to the graph."""
-
-    kind: Literal["eeg", "physio", "voice", "face"]
-    rate_hz: _Positive
-    channels: Annotated[tuple[str, ...], _Some]
-    unit: str
-    window_s: _Positive
-    min_filled_s: _Positive
-    steps: tuple[Mapping[str, Any], ...] = ()
-    features: tuple[Mapping[str, Any], ...] = ()
-
-
-class _Description(msgspec.Struct, forbid_unknown_fields=True):
-    """bundle.json."""
-
-    sha256: str
-    format: int
-    id: Annotated[str, _Some]
-    files: dict[str, str]  # name: SHA-256
-    labels: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]
-    vocabulary: str
-    inputs: Annotated[dict[str, InputSpec], _Some]
-    hop_s: _Positive
-    network: dict[str, Any]
-    temperature: _Positive
-    abstain_below: _Share
-    batch_sizes: Annotated[tuple[_Size, ...], _Some]
-    protocol: str
-    seen_subjects: tuple[str, ...]
-    metrics: dict[str, Any]
-    data: str
-    licence: str
-    felt_or_expressed: Literal["felt", "expressed"]
-    dimensions: dict[str, dict[str, _Share]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +36,8 @@ class Bundle:
     """A loaded bundle: its description, and the runtime that runs its graph.
 
     `sha256` is that of bundle.json, which holds those of all other files. `dimensions` places
-    each label in valence, arousal, dominance, in [0, 1].
+    each label in valence, arousal, dominance, in [0, 1]. `encoders` {input: encoder} are part of
+    the graph that runs once per frame; `runtime` then reads embeddings.
     """
 
     path: Path
@@ -103,6 +59,7 @@ class Bundle:
     licence: str = ""
     felt_or_expressed: str = ""
     dimensions: Mapping[str, Mapping[str, float]] | None = None
+    encoders: Mapping[str, FrameEncoder] = field(default_factory=dict)
 
     @staticmethod
     def load(name: str | Path, *, check: bool = True) -> Bundle:
@@ -113,17 +70,18 @@ class Bundle:
         """
         path = find(name)
         text = _read(path / _DESCRIPTION)
-        told = _describe(path / _DESCRIPTION, text)
+        told = describe(path / _DESCRIPTION, text)
         contents = {file: _read(path / file) for file in told.files}
         for file, expected in told.files.items():
             if hashlib.sha256(contents[file]).hexdigest() != expected:
                 raise BundleError(
-                    f"{path / file}: its SHA-256 does not match {_DESCRIPTION}; {_DAMAGED}"
+                    f"{path / file}: its SHA-256 does not match {_DESCRIPTION}; {DAMAGED}"
                 )
         runtime = _runtime(path / "model.onnx", contents["model.onnx"], told)
         known = msgspec.structs.asdict(told)
-        for own in ("sha256", "format", "files"):
+        for own in ("sha256", "format", "files", "encoder"):
             del known[own]
+        known["encoders"] = _encoders(path, contents, told)
         digest = hashlib.sha256(text).hexdigest()
         bundle = Bundle(path=path, sha256=digest, runtime=runtime, **known)
         if check:
@@ -175,6 +133,13 @@ def check_golden(bundle: Bundle) -> None:
             f"{path}: has probabilities of {expected.shape[1]} labels; the bundle has "
             f"{len(bundle.labels)}: {', '.join(bundle.labels)}"
         )
+    try:
+        arrays |= {
+            n: encoder.windows(arrays[n], arrays[f"{n}.valid"])
+            for n, encoder in bundle.encoders.items()
+        }
+    except (InferenceError, KeyError, ValueError) as error:
+        raise BundleError(f"{path}: cannot be run through the encoder: {error}") from error
     for size in bundle.batch_sizes:
         rows = np.arange(size) % len(expected)  # the golden rows, over and over
         off = _error(bundle, path, {n: a[rows] for n, a in arrays.items()}, expected[rows])
@@ -193,10 +158,12 @@ def save(
     model: bytes,
     golden: Mapping[str, Array],
     card: str,
+    encoder: bytes | None = None,
 ) -> None:
     """Write a bundle whole or not at all; `description` is bundle.json without format and hashes.
 
-    `golden` holds each input (rows, ...), its mask as `<input>.valid`, and `probabilities`. A
+    `golden` holds each input (rows, ...), its mask as `<input>.valid`, and `probabilities`; where
+    there is an `encoder` the input is what it encodes, (rows, time, *frame). A
     bundle that is at `path` is replaced; anything else there is left alone, with a BundleError.
     """
     if path.exists() and not (path / _DESCRIPTION).is_file():
@@ -210,11 +177,14 @@ def save(
         (made / "model.onnx").write_bytes(model)
         np.savez(made / "golden.npz", allow_pickle=False, **golden)
         (made / "CARD.md").write_text(card, encoding="utf-8")
-        hashes = {f: hashlib.sha256((made / f).read_bytes()).hexdigest() for f in FILES}
+        if encoder is not None:
+            (made / ENCODER).write_bytes(encoder)
+        files = FILES if encoder is None else (*FILES, ENCODER)
+        hashes = {f: hashlib.sha256((made / f).read_bytes()).hexdigest() for f in files}
         told = {"sha256": "0" * 64, "format": FORMAT, **description, "files": hashes}
         text = json.dumps(told, indent=1, ensure_ascii=False, default=list).encode() + b"\n"
-        text = text.replace(b"0" * 64, _seal(text).encode(), 1)
-        _describe(path / _DESCRIPTION, text)  # what cannot be loaded is not written
+        text = text.replace(b"0" * 64, seal(text).encode(), 1)
+        describe(path / _DESCRIPTION, text)  # what cannot be loaded is not written
         (made / _DESCRIPTION).write_bytes(text)
         if path.exists():
             path.rename(folder / "before")
@@ -223,7 +193,7 @@ def save(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _runtime(path: Path, model: bytes, told: _Description) -> OnnxRuntime:
+def _runtime(path: Path, model: bytes, told: Description) -> OnnxRuntime:
     try:
         runtime = OnnxRuntime(model, told.batch_sizes)
     except BundleError as error:
@@ -237,6 +207,17 @@ def _runtime(path: Path, model: bytes, told: _Description) -> OnnxRuntime:
     return runtime
 
 
+def _encoders(
+    path: Path, contents: Mapping[str, bytes], told: Description
+) -> dict[str, FrameEncoder]:
+    if told.encoder is None:
+        return {}
+    try:
+        return {told.encoder.input: FrameEncoder(contents[ENCODER], told.encoder.width)}
+    except BundleError as error:
+        raise BundleError(f"{path / ENCODER}: {error}") from error
+
+
 def _error(bundle: Bundle, path: Path, arrays: Mapping[str, Array], expected: Array) -> float:
     """How far the graph is from `expected`, at most; NaN where it gives none."""
     valid = {n.removesuffix(".valid"): a for n, a in arrays.items() if n.endswith(".valid")}
@@ -247,55 +228,6 @@ def _error(bundle: Bundle, path: Path, arrays: Mapping[str, Array], expected: Ar
     if found.shape != expected.shape:
         raise BundleError(f"{path}: expects {expected.shape}, the graph gives {found.shape}")
     return float(np.abs(found - expected).max())
-
-
-def _describe(where: Path, text: bytes) -> _Description:
-    """Decode bundle.json; what is wrong with it is told before its hash, a damaged one in both."""
-    told = _SEAL.search(text)
-    sealed = told is not None and told[1].decode() == _seal(text)
-    damage = "" if sealed else f"; its SHA-256 does not match: {_DAMAGED}"
-    try:
-        version = msgspec.json.decode(text, type=dict[str, Any]).get("format")
-        if version != FORMAT:
-            raise BundleError(
-                f"{where}: format {version}; this version of vagus reads format {FORMAT}{damage}"
-            )
-        described = msgspec.json.decode(text, type=_Description)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{where}: {error}{damage}") from error
-    problem = _problem(described)
-    if problem or damage:
-        raise BundleError(f"{where}{problem and ': '}{problem}{damage}")
-    return described
-
-
-def _problem(told: _Description) -> str:
-    """What the types of bundle.json do not say: empty if all is well."""
-    if len(set(told.labels)) < len(told.labels):
-        return f"labels: one occurs twice: {', '.join(told.labels)}"
-    for name, spec in told.inputs.items():
-        if spec.min_filled_s > spec.window_s:
-            return (
-                f"inputs.{name}.min_filled_s is {spec.min_filled_s:g}; "
-                f"need at most window_s, {spec.window_s:g}"
-            )
-        for entry in (*spec.steps, *spec.features):
-            if not isinstance(entry.get("name"), str):
-                return f"inputs.{name}: a step or feature has no name: {dict(entry)!r}"
-    for file in (f for f in FILES if f not in told.files):
-        return f"files: names no SHA-256 of {file}"
-    for file in (f for f in told.files if Path(f).name != f):
-        return f"files: {file!r} is not the name of a file in the bundle's folder"
-    if told.dimensions is not None and set(told.dimensions) != set(told.labels):
-        return f"dimensions: need one place for each of {', '.join(told.labels)}"
-    if told.dimensions and len({frozenset(place) for place in told.dimensions.values()}) > 1:
-        return "dimensions: every label needs the same axes"
-    return ""
-
-
-def _seal(text: bytes) -> str:
-    """The SHA-256 of bundle.json with zeros where it holds its own."""
-    return hashlib.sha256(_SEAL.sub(b'"sha256": "' + b"0" * 64 + b'"', text, count=1)).hexdigest()
 
 
 def _arrays(path: Path) -> dict[str, Array]:

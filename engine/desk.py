@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from engine.config import Config, config_from, load_config
 from engine.control import ControlError
 from engine.errors import ConfigError, UserError
+from engine.predictor import Predictor
 from engine.publish import Publisher
 from engine.seat import Seat
 from engine.version import __version__
@@ -39,6 +40,7 @@ class Desk:
             "fetch": self._fetch,
             "shutdown": self._shutdown,
             "mark": self._mark,
+            "calibrate": self._calibrate,
         }
 
     def __call__(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
@@ -73,15 +75,26 @@ class Desk:
 
     def _command(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
         seat = self._seat(args.pop("session", None))
-        try:
-            seat.command(verb, **args)
-        except ConfigError as error:
-            raise ControlError("not_found", str(error)) from error
+        if "stream" in args:  # before it is logged: a replay must not meet the same refusal
+            _predictor(seat, args["stream"])
+        seat.command(verb, **args)
         return {"session": seat.name}
 
     def _mark(self, value: str, session: str | None = None) -> dict[str, Any]:
         seat = self._seat(session)
         seat.command("mark", value=value, t=seat.now())
+        return {"session": seat.name}
+
+    def _calibrate(self, stream: str, seconds: float, session: str | None = None) -> dict[str, Any]:
+        seat = self._seat(session)
+        predictor = _predictor(seat, stream)
+        try:
+            refusal = predictor.adapter(stream).refusal(seconds)
+        except ConfigError as error:
+            refusal = str(error)
+        if refusal:
+            raise ControlError("refused", f"{stream}: {refusal}")
+        seat.command("calibrate", stream=stream, seconds=seconds, t=seat.now())
         return {"session": seat.name}
 
     def _join(self, config: str | dict[str, Any]) -> dict[str, Any]:
@@ -107,3 +120,10 @@ class Desk:
     def _shutdown(self) -> dict[str, Any]:
         self._engine.stop()
         return {}
+
+
+def _predictor(seat: Seat, stream: str) -> Predictor:
+    try:
+        return seat.session.predictor_of(stream)
+    except ConfigError as error:
+        raise ControlError("not_found", str(error)) from error

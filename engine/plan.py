@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ from engine.types import Array, Window
 
 if TYPE_CHECKING:
     from engine.bundle import Bundle
-    from engine.view import Entry
 
 __all__ = ["Request", "SessionPlan", "StreamPlan", "Tick"]
 
@@ -52,7 +51,7 @@ class Request:
     modality: str
     bundle: Bundle
     windows: Mapping[str, Window]
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, Callable[[Window], tuple[Array, Array]]]
 
     def arrays(self) -> tuple[dict[str, Array], dict[str, Array]]:
         """Fresh arrays for the graph, and the windows' validity, by input."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import ConfigError
+from engine.adapt import UNCALIBRATED, Adapter, Tell, adapter
+from engine.errors import BundleError, ConfigError
 from engine.plan import Request, SessionPlan
 from engine.slot import Slot
-from engine.types import Array, Window
+from engine.types import Array, StreamInfo, Window
+from engine.view import Entry, fit
 
 if TYPE_CHECKING:
     from engine.bundle import Bundle
-    from engine.view import Entry
+    from engine.lane import View
 
 __all__ = ["Predictor", "predictors"]
 
@@ -23,7 +26,8 @@ class Predictor:
     def __init__(self, name: str, bundle: Bundle, slots: Mapping[str, Slot], turn: int) -> None:
         self.name, self.bundle, self.slots, self.turn = name, bundle, slots, turn
         self.streams = [slot.stream for slot in slots.values()]
-        self.entries: dict[str, Entry] = {}
+        self._entries: dict[str, Entry] = {}
+        self._adapters: dict[str, Adapter] = {}  # of the inputs that adapt, once their stream came
         self.muted = False
         self.reason = "waiting"  # why there is no result
         self._standing: tuple[Array, dict[str, Any]] | None = None
@@ -33,8 +37,60 @@ class Predictor:
         """The last probabilities (labels,) and what the wire says of them; None without any."""
         return self._standing
 
-    def cut(self, tick: int, t: float, hop_s: float) -> dict[str, Window] | str:
-        """The windows of all inputs at a tick that is being fired, or why there are none."""
+    def input_of(self, stream: str) -> str:
+        """Which of the bundle's inputs a stream feeds."""
+        return next(name for name, slot in self.slots.items() if slot.stream == stream)
+
+    def fit(self, stream: str, info: StreamInfo, tell: Tell) -> View:
+        """Take a stream that came, as `info` declares it; `tell` hears how calibrations end.
+
+        Raises BundleError where it cannot serve the bundle.
+        """
+        key = self.input_of(stream)
+        spec, bundle = self.bundle.inputs[key], self.bundle
+        channels, encoder = self.slots[key].plan.channels, bundle.encoders.get(key)
+        view, entry = fit(stream, info, spec, bundle.id, channels, encoder)
+        if spec.adapt is not None:
+            try:
+                self._adapters[key] = adapter(
+                    spec.adapt, view.info, entry.n_features, spec.window_s, bundle.hop_s, tell
+                )
+            except (ConfigError, BundleError) as error:
+                raise BundleError(f"bundle {bundle.id}, input '{key}': {error}") from error
+        self._entries[key] = entry
+        return view
+
+    def adapter(self, stream: str) -> Adapter:
+        """What is learnt of a stream's person; raises ConfigError where nothing is."""
+        found = self._adapters.get(self.input_of(stream))
+        if found is not None:
+            return found
+        if self.bundle.inputs[self.input_of(stream)].adapt is None:
+            raise ConfigError(f"bundle {self.bundle.id} takes no calibration of '{stream}'")
+        raise ConfigError(f"stream '{stream}' has not come yet; calibrate once it is there")
+
+    def request(self, tick: int, t: float, hop_s: float) -> Request | str:
+        """What is to be run at a tick that is being fired, or why nothing is.
+
+        Adapters learn here, whether or not the tick is run in the end: what they know depends on
+        the inputs alone.
+        """
+        windows = self._cut(tick, t, hop_s)
+        if isinstance(windows, str):
+            return windows
+        entries: dict[str, Callable[[Window], tuple[Array, Array]]] = dict(self._entries)
+        ready = True
+        for key, adapt in self._adapters.items():
+            x, valid = self._entries[key](windows[key])
+            adapted = adapt(t, x)
+            if adapted is None:
+                ready = False
+            else:
+                entries[key] = partial(_made, adapted, valid)
+        return Request(self.name, self.bundle, windows, entries) if ready else UNCALIBRATED
+
+    def _cut(self, tick: int, t: float, hop_s: float) -> dict[str, Window] | str:
+        """The windows of all inputs, or why there are none."""
         if self.muted:
             return "muted"
         windows: dict[str, Window] = {}
@@ -77,6 +133,11 @@ class Predictor:
             "probabilities": dict(zip(self.bundle.labels, p.tolist(), strict=True)),
         }
         self._standing = p, about
+
+
+def _made(x: Array, valid: Array, window: Window) -> tuple[Array, Array]:
+    """An entry whose window was looked at before."""
+    return x, valid
 
 
 def predictors(plan: SessionPlan, slots: Mapping[str, Slot]) -> list[Predictor]:

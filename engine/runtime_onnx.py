@@ -11,7 +11,7 @@ import onnxruntime as ort
 from engine.errors import BundleError, InferenceError
 from engine.types import Array
 
-__all__ = ["OnnxRuntime"]
+__all__ = ["OnnxRuntime", "open_graph"]
 
 _MASK = ".valid"
 _SUM_LIMIT = 1e-3  # how far the probabilities of a row may be from a sum of 1
@@ -26,19 +26,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, model: Path | bytes, batch_sizes: Sequence[int] = (1,)) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        source = model if isinstance(model, bytes) else str(model)
-        try:
-            self._session = ort.InferenceSession(
-                source, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime raises its own, unexported classes
-            name = "the graph" if isinstance(model, bytes) else model
-            raise BundleError(f"{name}: onnxruntime cannot load it: {error}") from error
+        self._session = open_graph(model)
         self.batch_sizes = tuple(sorted(set(batch_sizes)))
         names = [i.name for i in self._session.get_inputs()]
         self.inputs = tuple(n for n in names if not n.endswith(_MASK))
@@ -88,6 +76,21 @@ class OnnxRuntime:
                 f"the graph gave what is no probability: the rows sum up to {total / max(n, 1):g}"
             )
         return out
+
+
+def open_graph(model: Path | bytes) -> ort.InferenceSession:
+    """`model`, a path or the bytes, on one thread that never spins; BundleError if it is none."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises its own, unexported classes
+        name = "the graph" if isinstance(model, bytes) else model
+        raise BundleError(f"{name}: onnxruntime cannot load it: {error}") from error
 
 
 def _with_zeros(array: Array, size: int) -> Array:

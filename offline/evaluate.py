@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from engine.bundle import Bundle
 from engine.errors import DataError
 from engine.player import Player
-from engine.types import Array, Prediction
+from engine.types import Array, Event, Prediction
 from offline import metrics
+from offline.calibration import Calibration, check_calibration, in_turn
 from offline.datasets import LabelledRecording
 from offline.readers import open_labelled
 from sources.feed import match_bundles, play_recording, recording_plan
@@ -35,25 +36,47 @@ class Row:
     groups: Mapping[str, str]
 
 
-def predict(bundle: Bundle, recordings: Sequence[LabelledRecording]) -> list[Row]:
-    """Every prediction that the engine makes from `recordings`, with the truth beside it."""
+def predict(
+    bundle: Bundle, recordings: Sequence[LabelledRecording], calibrate_s: float | None = None
+) -> list[Row]:
+    """Every prediction that the engine makes from `recordings`, with the truth beside it.
+
+    A bundle that is calibrated learns each subject's level from `calibrate_s` of the first rest,
+    which is not judged; see `offline.calibration`.
+    """
+    check_calibration(bundle.inputs, calibrate_s)
     rows: list[Row] = []
-    for recording in recordings:
-        opened = open_labelled(recording)
-        matched = match_bundles(opened, {"": bundle})
-        player = Player(recording_plan(opened, matched))
-        for message in play_recording(opened, player):
-            if not isinstance(message, Prediction) or message.probabilities is None:
-                continue
-            spot = next(iter(message.modalities.values()))
-            truth = recording.label or message.truth
-            if truth is None:
-                raise DataError(f"{recording.uid}: no label at {message.t:g} s")
-            rows.append(
-                Row(recording.uid, recording.subject, message.t, spot["first"], spot["last"],
-                    spot["filled"], truth, message.probabilities, recording.groups)
-            )  # fmt: skip
+    for recording, calibration in in_turn(recordings, calibrate_s):
+        rows += _rows(bundle, recording, calibration)
     return rows
+
+
+def _rows(
+    bundle: Bundle, recording: LabelledRecording, calibration: Calibration | None
+) -> Iterator[Row]:
+    opened = open_labelled(recording)
+    player = Player(recording_plan(opened, match_bundles(opened, {"": bundle})))
+    window_s = max(spec.window_s for spec in bundle.inputs.values())
+    for message in play_recording(opened, player):
+        if calibration is not None and isinstance(message, Event):
+            if message.code == "source.connected" and message.stream is not None:
+                calibration.begin(player.session, message.stream, opened.first_s)
+            continue
+        if not isinstance(message, Prediction) or message.probabilities is None:
+            continue
+        begin_s = message.t - window_s
+        if calibration is not None and not calibration.counts(begin_s, opened.first_s):
+            continue
+        spot = next(iter(message.modalities.values()))
+        truth = recording.label or message.truth
+        if truth is None:
+            continue  # between the labelled stretches of a recording nothing is right or wrong
+        yield Row(
+            recording.uid, recording.subject, message.t, spot["first"], spot["last"],
+            spot["filled"], truth, message.probabilities, recording.groups,
+        )  # fmt: skip
+    if calibration is not None:
+        calibration.end(player.session, recording)
 
 
 def summarise(

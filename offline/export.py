@@ -7,6 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,16 @@ from torch import Tensor, nn
 
 from engine import bundle
 from engine.bundle import Bundle
+from engine.encoder import FrameEncoder
 from engine.errors import BundleError, ConfigError
 from engine.runtime_onnx import OnnxRuntime
 from engine.types import Array
 
-__all__ = ["OPSET", "export", "to_onnx"]
+__all__ = ["OPSET", "export", "to_onnx", "to_two_onnx"]
 
 OPSET = 18
 _LIMIT = bundle.GOLDEN_LIMIT
+_LIMIT_OF_TWO = 1e-5  # of an encoder and what reads it, against the whole network
 _EXAMPLES = 2  # the exporter takes a batch of 1 for a constant
 
 
@@ -46,6 +49,42 @@ class _Served(nn.Module):
         return torch.softmax(self.network(inputs, valid) / self._temperature, -1)
 
 
+class _Encoding(nn.Module):
+    """The part of a network that sees one frame at a time."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *frames: Tensor) -> Tensor:
+        embeddings: Tensor = self.network.encode(*frames)
+        return embeddings
+
+
+class _Reading(nn.Module):
+    """The part of a network that reads a window of embeddings of its one input."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Mapping[str, Tensor], valid: Mapping[str, Tensor]) -> Tensor:
+        ((name, embeddings),) = inputs.items()
+        logits: Tensor = self.network.read(embeddings, valid[name])
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class _Graphs:
+    """A network's graphs, and what they say to the example rows."""
+
+    model: bytes
+    found: Array
+    encoder: bytes | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)  # for bundle.json
+    limit: float = _LIMIT
+
+
 def export(
     path: Path,
     network: nn.Module,
@@ -58,31 +97,85 @@ def export(
 
     `description` is bundle.json without format and hashes. `inputs` {input: (rows, ...)} float32
     and `valid` {input: (rows, time)} become the golden values, computed by the graph in
-    onnxruntime and held against torch. Raises BundleError where the two differ by over 1e-4.
+    onnxruntime and held against torch. A network with `encode` and `read` becomes two graphs, so
+    that serving encodes each frame once. Raises BundleError where graphs and network differ by
+    over 1e-4, or 1e-5 for two graphs.
     """
     temperature = float(description["temperature"])
-    model = to_onnx(network, inputs, valid, temperature)
-    found = OnnxRuntime(model, description["batch_sizes"]).run(inputs, valid)
+    sizes = description["batch_sizes"]
+    in_two = hasattr(network, "encode") and hasattr(network, "read")
+    graphs = (_two_graphs if in_two else _one_graph)(network, inputs, valid, temperature, sizes)
     served = _Served(network.eval(), list(inputs), temperature)
     with torch.inference_mode():
-        expected = served(*_flat(inputs, valid, len(found))).numpy()
-    off = float(np.abs(found - expected).max())
-    if not off <= _LIMIT:
+        expected = served(*_flat(inputs, valid, len(graphs.found))).numpy()
+    off = float(np.abs(graphs.found - expected).max())
+    if not off <= graphs.limit:
         raise BundleError(
             f"{path}: the exported graph is off the trained network by {off:.3g}; "
-            f"the limit is {_LIMIT:g}"
+            f"the limit is {graphs.limit:g}"
         )
-    golden = {**inputs, **{f"{n}.valid": valid[n] for n in inputs}, "probabilities": found}
+    golden = {**inputs, **{f"{n}.valid": valid[n] for n in inputs}, "probabilities": graphs.found}
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     bundle.save(
         path,
-        description,
+        {**description, **graphs.about},
         weights=to_safetensors(weights),
-        model=model,
+        model=graphs.model,
         golden=golden,
         card=card,
+        encoder=graphs.encoder,
     )
     return Bundle.load(path)
+
+
+def _one_graph(
+    network: nn.Module,
+    inputs: Mapping[str, Array],
+    valid: Mapping[str, Array],
+    temperature: float,
+    batch_sizes: Sequence[int],
+) -> _Graphs:
+    model = to_onnx(network, inputs, valid, temperature)
+    return _Graphs(model, OnnxRuntime(model, batch_sizes).run(inputs, valid))
+
+
+def _two_graphs(
+    network: nn.Module,
+    inputs: Mapping[str, Array],
+    valid: Mapping[str, Array],
+    temperature: float,
+    batch_sizes: Sequence[int],
+) -> _Graphs:
+    encoder, model, width = to_two_onnx(network, inputs, valid, temperature)
+    embeddings = _encoded(FrameEncoder(encoder, width), inputs, valid)
+    found = OnnxRuntime(model, batch_sizes).run(embeddings, valid)
+    about = {"encoder": {"input": next(iter(inputs)), "width": width}}
+    return _Graphs(model, found, encoder, about, _LIMIT_OF_TWO)
+
+
+def to_two_onnx(
+    network: nn.Module,
+    inputs: Mapping[str, Array],
+    valid: Mapping[str, Array],
+    temperature: float,
+) -> tuple[bytes, bytes, int]:
+    """The encoder of frames (n, *frame), the graph of windows of embeddings, and their width."""
+    if len(inputs) != 1:
+        raise ConfigError(f"an encoder reads one input; the network has {', '.join(inputs)}")
+    windows = next(iter(inputs.values()))
+    example = torch.from_numpy(np.ascontiguousarray(windows[0, :_EXAMPLES]))
+    encoder = _graph(_Encoding(network.eval()), (example,), ["frames"], "embeddings")
+    width = int(network.encode(example).shape[1])  # type: ignore[operator]
+    embeddings = _encoded(FrameEncoder(encoder, width), inputs, valid)
+    return encoder, to_onnx(_Reading(network), embeddings, valid, temperature), width
+
+
+def _encoded(
+    encoder: FrameEncoder, inputs: Mapping[str, Array], valid: Mapping[str, Array]
+) -> dict[str, Array]:
+    """{input: (rows, time, *frame)} and its mask to {input: (rows, time, width)}."""
+    ((name, windows),) = inputs.items()
+    return {name: encoder.windows(windows, valid[name])}
 
 
 def to_onnx(
@@ -98,14 +191,25 @@ def to_onnx(
     if len(next(iter(inputs.values()))) < _EXAMPLES:
         raise ConfigError(f"export needs {_EXAMPLES} or more example rows")
     names = list(inputs)
-    arguments = _flat(inputs, valid, _EXAMPLES)
+    return _graph(
+        _Served(network.eval(), names, temperature),
+        _flat(inputs, valid, _EXAMPLES),
+        [*names, *(f"{name}.valid" for name in names)],
+        "probabilities",
+    )
+
+
+def _graph(
+    module: nn.Module, arguments: tuple[Tensor, ...], names: Sequence[str], output: str
+) -> bytes:
+    """The ONNX file of `module`, whose `forward` takes `*arguments`, with any batch size."""
     batch = torch.export.Dim("batch")
     with _quiet():
         program = torch.onnx.export(
-            _Served(network.eval(), names, temperature),
+            module,
             arguments,
-            input_names=[*names, *(f"{name}.valid" for name in names)],
-            output_names=["probabilities"],
+            input_names=list(names),
+            output_names=[output],
             opset_version=OPSET,
             dynamo=True,
             dynamic_shapes=(tuple({0: batch} for _ in arguments),),

@@ -153,6 +153,18 @@ def test_nan_on_all_channels_for_ever_never_gives_a_label() -> None:
     assert "degraded" in {e.code for e in made["event"]}
 
 
+def test_a_modality_that_fails_is_told_at_its_tick_however_the_stream_is_cut() -> None:
+    x = np.random.default_rng(0).normal(size=(1920, 3)).astype(np.float32)
+    x[700:1100] = np.nan
+    chunks = [Chunk("eeg", 0, 0, ((0, 0.0),), x)]
+    once = play(plan(), {"eeg": info()}, chunks)
+    told = [(e.code, e.t) for e in once["event"] if e.code in ("degraded", "recovered")]
+    assert [code for code, _ in told] == ["degraded", "recovered"]
+    assert {t for _, t in told} <= {p.t for p in once["prediction"]}
+    for size in (1, 160):
+        assert play(plan(), {"eeg": info()}, recut(chunks, size)) == once
+
+
 def test_a_muted_stream_is_missing_until_it_is_unmuted() -> None:
     player = Player(plan())
     player.command("connect", stream="eeg", info=info())

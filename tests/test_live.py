@@ -12,14 +12,15 @@ import pytest
 import zmq
 
 from engine.config import config_from
-from engine.control import request
+from engine.control import ControlError, request
 from engine.daemon import Engine
 from engine.errors import DataError, ResourceError, UserError
 from engine.log.reader import LogReader
 from engine.rerun import rerun, verify
 from engine.types import Message, Prediction
 from sinks.subscribe import subscribe
-from tests.bundles import write
+from sources.simulate import SimulateSource
+from tests.bundles import describe, write
 
 FAULTS = [
     {"kind": "jitter", "at_s": 0.5, "for_s": 1, "amount_s": 0.02},
@@ -128,6 +129,44 @@ def test_eight_live_sessions_with_faults_and_commands_replay_bit_for_bit(
         assert i == 8 or proof.n_compared >= 5
 
 
+def test_a_live_calibration_replays_bit_for_bit_and_refusals_leave_no_trace(
+    bundle: Path, tmp_path: Path
+) -> None:
+    resting = write(tmp_path / "resting", inputs=_resting())
+    plain = config(bundle, "p2", 2, 4.0, **recorded(tmp_path))
+    made = config(resting, "p1", 1, 7.0, **recorded(tmp_path))
+    object.__setattr__(plain, "publish", made.publish)
+    with running(made, plain) as engine:
+        url = engine.control.url
+        for session, stream, seconds, code in [
+            ("p1", "ecg", 30, "not_found"),
+            ("p1", "eeg", 1, "refused"),
+            ("p2", "eeg", 30, "refused"),
+        ]:
+            asked = {"session": session, "stream": stream, "seconds": seconds}
+            with pytest.raises(ControlError) as caught:
+                request(url, "calibrate", asked, timeout_s=5)
+            assert caught.value.code == code
+        with pytest.raises(ControlError, match="no prediction is made from a stream 'ecg'"):
+            request(url, "mute", {"session": "p2", "stream": "ecg"}, timeout_s=5)
+        wait_for(engine, 1)
+        request(url, "calibrate", {"session": "p1", "stream": "eeg", "seconds": 3}, timeout_s=5)
+        wait_until_done(engine)
+    assert verify(tmp_path / "p2.mcap").n_compared == 8
+    path = tmp_path / "p1.mcap"
+    assert verify(path).report.clean
+    logged = predictions(path)
+    assert [m for m in rerun(path) if isinstance(m, Prediction)] == logged
+    reasons = [p.modalities["eeg"].get("reason") for p in logged]
+    assert "uncalibrated" in reasons
+    assert logged[-1].label is not None
+
+
+def _resting() -> dict[str, Any]:
+    spec = describe(SimulateSource(person=1).info.channels)["inputs"]["eeg"]
+    return {"eeg": spec | {"adapt": {"method": "rest"}}}
+
+
 def wait_for(engine: Engine, n: int, session: str = "p1") -> None:
     """Until the session has published `n` predictions."""
     for message in subscribe(engine.publisher.url, session=session, timeout_s=20):
@@ -202,8 +241,6 @@ def test_a_bundle_that_does_not_fit_its_stream_ends_the_run_with_the_reason(bund
 
 
 def _other_channels(bundle: Path) -> dict[str, Any]:
-    from tests.bundles import describe
-
     return {"eeg": describe(tuple(f"X{i}" for i in range(32)))["inputs"]["eeg"]}
 
 

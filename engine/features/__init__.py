@@ -5,20 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
+from engine.features.covariance import Covariance
+from engine.features.motion import Motion
 from engine.features.picture import Picture
 from engine.features.pulse import PulseRate
+from engine.features.skin import SkinConductance
 from engine.features.spectral import LogBandPower
 from engine.features.statistics import Statistics
+from engine.features.temperature import Temperature
+from engine.features.variability import HeartRateVariability
 from engine.specs import construct
 from engine.types import Array, StreamInfo
 
 __all__ = [
+    "Covariance",
     "Feature",
     "FeatureFactory",
+    "HeartRateVariability",
     "LogBandPower",
+    "Motion",
     "Picture",
     "PulseRate",
+    "SkinConductance",
     "Statistics",
+    "Temperature",
     "build_features",
 ]
 

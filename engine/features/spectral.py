@@ -13,7 +13,7 @@ from engine.errors import ConfigError
 from engine.features.demands import need_channels
 from engine.types import Array, StreamInfo
 
-__all__ = ["LogBandPower"]
+__all__ = ["LogBandPower", "bins"]
 
 _TAPERS = ("hann", "hamming", "blackman", "boxcar")
 _BANDS: Mapping[str, Sequence[float]] = {
@@ -58,7 +58,10 @@ class LogBandPower:
         self._taper: Array = get_window(taper, n_items).astype(np.float64)[:, None]
         self._energy: Array = self._taper[:, 0] ** 2 * info.rate_hz
         self._full = float(self._energy.sum())
-        edges = [_bins(band, edge, n_items, info.rate_hz) for band, edge in bands.items()]
+        edges = [
+            bins("log_band_power", band, edge, n_items, info.rate_hz)
+            for band, edge in bands.items()
+        ]
         self._low, self._high = min(a for a, _ in edges), max(b for _, b in edges)
         self._bins = [slice(a - self._low, b - self._low) for a, b in edges]
         # |re|^2 + |im|^2 of a bin into its part of the band's mean, apart from the taper's energy
@@ -85,20 +88,22 @@ class LogBandPower:
         return np.log(np.maximum(density, _FLOOR)).T.astype(np.float32).ravel()
 
 
-def _bins(band: str, edges: Sequence[float], n_items: int, rate_hz: float) -> tuple[int, int]:
+def bins(
+    feature: str, band: str, edges: Sequence[float], n_items: int, rate_hz: float
+) -> tuple[int, int]:
     """The bins (from, to) of a periodogram of `n_items` whose frequencies are in [low, high)."""
     if len(edges) != 2 or not all(isinstance(edge, int | float) for edge in edges):
-        raise ConfigError(f"log_band_power: band {band} must be [low, high] in Hz, not {edges!r}")
+        raise ConfigError(f"{feature}: band {band} must be [low, high] in Hz, not {edges!r}")
     low_hz, high_hz = edges
     if not 0 <= low_hz < high_hz <= rate_hz / 2:
         raise ConfigError(
-            f"log_band_power: band {band} {low_hz:g}-{high_hz:g} Hz does not fit a {rate_hz:g} Hz "
+            f"{feature}: band {band} {low_hz:g}-{high_hz:g} Hz does not fit a {rate_hz:g} Hz "
             f"stream: need 0 <= low < high <= {rate_hz / 2:g}"
         )
     first, last = (math.ceil(hz * n_items / rate_hz - _ROUNDING) for hz in (low_hz, high_hz))
     if first == last:
         raise ConfigError(
-            f"log_band_power: a window of {n_items / rate_hz:g} s resolves {rate_hz / n_items:g} "
+            f"{feature}: a window of {n_items / rate_hz:g} s resolves {rate_hz / n_items:g} "
             f"Hz and has no frequency in band {band} {low_hz:g}-{high_hz:g} Hz; make either wider"
         )
     return first, last

@@ -1,0 +1,147 @@
+"""What a session can be told, verb by verb: its commands, each with its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import BundleError
+from engine.lane import Lane
+from engine.types import StreamInfo
+
+if TYPE_CHECKING:
+    from engine.session import Session
+
+__all__ = [
+    "ORDERS",
+    "adapt",
+    "calibrate",
+    "connect",
+    "end",
+    "fail",
+    "lost",
+    "mark",
+    "mute",
+    "note",
+    "pause",
+    "resume",
+    "stall",
+    "unmute",
+    "unstall",
+]
+
+
+def connect(session: Session, stream: str, info: StreamInfo) -> None:
+    """A source's first contact, or its return; another signature is refused with a diff."""
+    slot = session.slots[stream]
+    if slot.lane is not None:
+        if different := slot.lane.info.difference(info):
+            slot.state = "refused"
+            session.event("source.refused", stream, {"why": different})
+            return
+        slot.state = "live"
+        session.event("source.back", stream, {})
+        return
+    try:
+        _open_lane(session, stream, info)
+    except BundleError as error:
+        slot.state = "refused"
+        session.event("source.refused", stream, {"why": str(error)})
+        session.end_if_over()
+        raise
+    slot.state = "live"
+    session.event("source.connected", stream, {"kind": info.kind, "rate_hz": info.rate_hz})
+
+
+def _open_lane(session: Session, stream: str, info: StreamInfo) -> None:
+    slot = session.slots[stream]
+    predictor = next((p for p in session.predictors if stream in p.streams), None)
+
+    def tell(t: float, detail: dict[str, Any]) -> None:
+        session.event("stream.quality", stream, detail, t)
+
+    view = None if predictor is None else predictor.fit(stream, info, tell)
+    slot.lane = Lane(
+        stream, info, view, session.grid, slot.plan.gaps, session.account, slot.stage,
+        lambda code, t, detail: session.event(code, stream, detail, t),
+        session.fire, lambda: session.now_s, session.tick,
+    )  # fmt: skip
+
+
+def lost(session: Session, stream: str, why: str) -> None:
+    """The source went away; it may come back."""
+    session.slots[stream].state = "lost"
+    session.event("source.lost", stream, {"why": why})
+    session.fire()
+
+
+def end(session: Session, stream: str) -> None:
+    """The source will give no more."""
+    session.slots[stream].end()
+    session.fire()
+    session.end_if_over()
+
+
+def mark(session: Session, value: str, t: float | None = None, stream: str = "control") -> None:
+    """Put a marker at `t`, by default at the latest instant that the session knows of."""
+    session.marker(value, stream, t)
+
+
+def stall(session: Session, stream: str, silent_s: float) -> None:
+    """A live source is silent."""
+    session.event("source.stalled", stream, {"silent_s": silent_s})
+
+
+def unstall(session: Session, stream: str) -> None:
+    """A silent source speaks again."""
+    session.event("source.back", stream, {})
+
+
+def note(session: Session, code: str, t: float, detail: dict[str, Any]) -> None:
+    """Something happened around the session."""
+    session.event(code, None, detail, t)
+
+
+def fail(session: Session, modality: str, why: str) -> None:
+    """A modality's bundle failed to run."""
+    session.event("degraded", modality, {"why": why})
+
+
+def pause(session: Session) -> None:
+    """Predict nothing until `resume`."""
+    session.paused = True
+
+
+def resume(session: Session) -> None:
+    """Predict again."""
+    session.paused = False
+
+
+def mute(session: Session, stream: str) -> None:
+    """Leave a stream's modality out until `unmute`."""
+    session.predictor_of(stream).muted = True
+
+
+def unmute(session: Session, stream: str) -> None:
+    """Use a stream's modality again."""
+    session.predictor_of(stream).muted = False
+
+
+def calibrate(session: Session, stream: str, seconds: float, t: float | None = None) -> None:
+    """Learn a person's own level from the `seconds` that begin at `t`, by default now."""
+    start_s = session.latest_s() if t is None else t
+    session.predictor_of(stream).adapter(stream).calibrate(start_s, seconds)
+
+
+def adapt(session: Session, stream: str, state: Mapping[str, Any]) -> None:
+    """Go on from what another session learnt of the person: its `adaptation(stream)`."""
+    session.predictor_of(stream).adapter(stream).restore(state)
+
+
+ORDERS: Mapping[str, Callable[..., None]] = {
+    order.__name__: order
+    for order in (
+        connect, lost, end, mark, stall, unstall, note, fail,
+        pause, resume, mute, unmute, calibrate, adapt,
+    )
+}  # fmt: skip
