@@ -22,6 +22,8 @@ NAMES = {
     "start": "benchmarks.daemon",
     "idle": "benchmarks.daemon",
     "mel": "benchmarks.mel",
+    "training_small": "benchmarks.training",
+    "training_large": "benchmarks.training",
     "encode": "benchmarks.encode",
 }
 

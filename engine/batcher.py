@@ -45,7 +45,7 @@ class Batcher:
     def __init__(self, on_error: Callable[[Session, str, str], None]) -> None:
         self._on_error = on_error
         self._jobs: list[_Job] = []
-        self._rows: dict[str, list[_Row]] = {}  # by the bundle's hash
+        self._rows: dict[tuple[str, str], list[_Row]] = {}  # by the bundle's hash and device
         self._stages: dict[tuple[int, str], Stage] = {}
 
     def __len__(self) -> int:
@@ -79,7 +79,8 @@ class Batcher:
         for request, arrays, valid in session.take(tick):
             for window in request.windows.values():
                 self._stages[id(session), window.stream].n_in += 1
-            rows = self._rows.setdefault(request.bundle.sha256, [])
+            which = request.bundle.sha256, request.bundle.device
+            rows = self._rows.setdefault(which, [])
             rows.append(_Row(job, request, arrays, valid))
 
     def run(self) -> list[tuple[Session, Prediction, float]]:

@@ -37,7 +37,7 @@ class Bundle:
 
     `sha256` is that of bundle.json, which holds those of all other files. `dimensions` places
     each label in valence, arousal, dominance, in [0, 1]. `encoders` {input: encoder} are part of
-    the graph that runs once per frame; `runtime` then reads embeddings.
+    the graph that runs once per frame; `runtime` then reads embeddings, on `device`.
     """
 
     path: Path
@@ -60,13 +60,15 @@ class Bundle:
     felt_or_expressed: str = ""
     dimensions: Mapping[str, Mapping[str, float]] | None = None
     encoders: Mapping[str, FrameEncoder] = field(default_factory=dict)
+    device: str = "cpu"
 
     @staticmethod
-    def load(name: str | Path, *, check: bool = True) -> Bundle:
+    def load(name: str | Path, device: str = "cpu", *, check: bool = True) -> Bundle:
         """The shipped bundle of that name, or the one at that path, verified and warm.
 
-        Every file's hash and, with `check`, the golden values are held against bundle.json;
-        raises BundleError that names what does not fit.
+        On `device` "cpu" its graph runs in onnxruntime, on "cuda" its network in torch. Every
+        file's hash and, with `check`, the golden values are held against bundle.json; raises
+        BundleError that names what does not fit, ResourceError for a GPU that is not there.
         """
         path = find(name)
         text = _read(path / _DESCRIPTION)
@@ -84,6 +86,10 @@ class Bundle:
         known["encoders"] = _encoders(path, contents, told)
         digest = hashlib.sha256(text).hexdigest()
         bundle = Bundle(path=path, sha256=digest, runtime=runtime, **known)
+        if device != "cpu":
+            from engine.runtime_torch import on_torch  # torch is heavy, and a CPU does without
+
+            bundle = on_torch(bundle, device)
         if check:
             check_golden(bundle)
         return bundle

@@ -64,7 +64,7 @@ class Engine:
         self._stopping = threading.Event()
         self._inbox = Inbox()
         self._batcher = Batcher(self._infer_failed)
-        self._bundles: dict[str, Bundle] = {}
+        self._bundles: dict[tuple[str, str], Bundle] = {}
         self._outlets: list[Outlet] = []
         self._due_s = 0.0  # when something is to be done that no item brings
         self._failure: UserError | None = None
@@ -223,10 +223,10 @@ class Engine:
             for seat in self.seats.values():
                 seat.event("subscriber.rejected", **counts)
 
-    def _load(self, name: str) -> Bundle:
-        if name not in self._bundles:
-            self._bundles[name] = Bundle.load(name)
-        return self._bundles[name]
+    def _load(self, name: str, device: str) -> Bundle:
+        if (name, device) not in self._bundles:
+            self._bundles[name, device] = Bundle.load(name, device)
+        return self._bundles[name, device]
 
     def _open_log(self, config: Config, planned: SessionPlan, wall_s: float) -> LogWriter | None:
         if config.recording is None:

@@ -29,8 +29,9 @@ _PATIENCE_S = 1.0
 def bind(socket: zmq.Socket[Any], url: str, name: str, *, guarded: bool = False) -> str:
     """Bind `socket`, called `name` in errors, and return the address with its real port.
 
-    Loopback and ipc only, unless the socket is `guarded` by CURVE; an ipc socket has mode 0700. Raises ConfigError for an address that is
-    wrong or not allowed, and ResourceError for one that is taken, saying by whom.
+    Loopback and ipc only, unless the socket is `guarded` by CURVE; an ipc socket has mode 0700.
+    Raises ConfigError for an address that is wrong or not allowed, and ResourceError for one that
+    is taken, saying by whom.
     """
     path = _check(url, name, guarded)
     if path is not None:

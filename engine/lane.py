@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,14 +11,16 @@ from fractions import Fraction
 import numpy as np
 
 from engine.account import Account, Stage
+from engine.heldgrid import HeldGrid
 from engine.ring import Ring
 from engine.timeline import GapPolicy, Notify, Run, Timeline
-from engine.types import Array, Chunk, Step, StreamInfo, Window
+from engine.types import Array, Chunk, Notes, Step, StreamInfo, Window
 
 __all__ = ["Grid", "Lane", "View"]
 
 _SLACK_S = 1.0  # how far a lane may run ahead of a slower one before its windows are copied
 _END_TOLERANCE_S = 1e-6
+_UNSEEN_HZ = 15.0  # the grid of a camera that is only recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class _Mark:
     last: int  # source index
     end: int  # ring position
     n_source: int  # source items of the segment up to here
+    notes: Notes  # of the steps, on the last item
     kept: tuple[Array, Array] | None = None  # a copy, once the ring needed the room
 
 
@@ -85,7 +89,7 @@ class Lane:
         self._grid, self._fire = grid, fire
         self._marks: deque[_Mark] = deque()
         self._truths: deque[tuple[int, str | None]] = deque()
-        self.timeline = Timeline(info, gaps, counted, notify, now)
+        self.timeline = _timeline(info, view, gaps, counted, notify, now)
         account.equal(
             f"{stream}: last index = first + out of timeline",
             self.timeline.span,
@@ -100,7 +104,10 @@ class Lane:
             ratio *= step.ratio
         self._ratio = ratio
         self._span = -(-view.n_items * ratio.denominator // ratio.numerator)  # in source items
-        self._steady = all(step.ratio == 1 for step in view.steps)
+        # The notes of some steps go with a window: those on the very item that a mark stands on.
+        self._noted = [step for step in view.steps if getattr(step, "noted", False)]
+        self._steady = not self._noted and all(step.ratio == 1 for step in view.steps)
+        self._notes: Notes = {}
         self._slack = max(1, int(_SLACK_S * (view.info.rate_hz or 0)))
         self._ring = Ring(view.n_items + self._slack, view.info.shape)
         self._stage = account.stage(stream, "steps", lambda: self._next - self._floor)
@@ -149,7 +156,9 @@ class Lane:
         if self._segment < 0:
             return None
         last = self._next - 1
-        return self._cut(_Mark(0, self._segment, last, self._ring.n_pushed, last + 1 - self._first))
+        n_source = last + 1 - self._first
+        end = self._ring.n_pushed
+        return self._cut(_Mark(0, self._segment, last, end, n_source, self._notes))
 
     def _take(self, run: Run) -> None:
         """Process one run and mark every tick that it reaches.
@@ -196,6 +205,7 @@ class Lane:
             self._truths.clear()
         for step in self.view.steps:
             step.reset()
+        self._notes = {}
 
     def _process(self, x: Array, valid: Array) -> None:
         assert self.view is not None
@@ -203,7 +213,9 @@ class Lane:
         self._stage.n_in += n
         self._next += n
         for step in self.view.steps:
-            x, valid, _ = step(x, valid)
+            x, valid, notes = step(x, valid)
+            if notes and step in self._noted:
+                self._notes = notes
         ring, n_out = self._ring, len(x)
         for mark in self._marks:  # usually none: only when another lane is late
             if mark.end - self.view.n_items < ring.n_pushed + n_out - ring.capacity:
@@ -222,7 +234,7 @@ class Lane:
         while truths and truths[0][0] <= last:
             self.truth = truths.popleft()[1]
         n_source = last + 1 - self._first
-        mark = _Mark(self.next_tick, self._segment, last, end, n_source)
+        mark = _Mark(self.next_tick, self._segment, last, end, n_source, self._notes)
         self._marks.append(mark)
         self.next_tick += 1
 
@@ -247,4 +259,23 @@ class Lane:
             data, valid = whole, mask
         first = mark.last + 1 - min(self._span, mark.n_source)
         n_valid = int(np.count_nonzero(valid))
-        return Window(self.stream, mark.segment, first, mark.last, data, valid, n, n_valid)
+        return Window(
+            self.stream, mark.segment, first, mark.last, data, valid, n, n_valid, mark.notes
+        )
+
+
+def _timeline(
+    info: StreamInfo,
+    view: View | None,
+    gaps: GapPolicy,
+    counted: Stage,
+    notify: Notify,
+    now: Callable[[], float],
+) -> Timeline | HeldGrid:
+    """A device's own grid of items; the view's, held, for a stream that has no rate."""
+    if info.rate_hz is not None:
+        return Timeline(info, gaps, counted, notify, now)
+    rate_hz = _UNSEEN_HZ
+    if view is not None and view.info.rate_hz is not None:
+        rate_hz = view.info.rate_hz / float(math.prod(step.ratio for step in view.steps))
+    return HeldGrid(info, rate_hz, counted, notify)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import BundleError
 from engine.lane import Lane
+from engine.marks import MarkLane
 from engine.types import StreamInfo
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def connect(session: Session, stream: str, info: StreamInfo) -> None:
 
 def _open_lane(session: Session, stream: str, info: StreamInfo) -> None:
     slot = session.slots[stream]
+    if info.kind == "marker":
+        slot.lane = MarkLane(stream, info, slot.stage, session.marker)
+        return
     predictor = next((p for p in session.predictors if stream in p.streams), None)
 
     def tell(t: float, detail: dict[str, Any]) -> None:

@@ -130,6 +130,7 @@ class Predictor:
             "last": main.last,
             "filled": filled,
             "quality": min(window.quality for window in windows),
+            **({"notes": dict(main.notes)} if main.notes else {}),
             "probabilities": dict(zip(self.bundle.labels, p.tolist(), strict=True)),
         }
         self._standing = p, about

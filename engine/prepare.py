@@ -10,7 +10,7 @@ from engine import plugins
 from engine.bundle import Bundle
 from engine.clock import Clock
 from engine.config import Config
-from engine.errors import BundleError, ConfigError
+from engine.errors import BundleError, ConfigError, ResourceError
 from engine.plan import SessionPlan, StreamPlan
 from engine.timeline import GapPolicy
 from engine.types import Sink, Source
@@ -25,7 +25,7 @@ def plan(
     run: str,
     origin_s: float,
     wall_offset_s: float | None,
-    load: Callable[[str], Bundle] = Bundle.load,
+    load: Callable[[str, str], Bundle] = Bundle.load,
 ) -> SessionPlan:
     """What the session of `config` does; raises ConfigError with the place in the file."""
     streams: dict[str, StreamPlan] = {}
@@ -33,10 +33,12 @@ def plan(
         bundle = None
         if stream.bundle is not None:
             try:
-                bundle = load(stream.bundle)
+                bundle = load(stream.bundle, stream.device)
             except BundleError as error:
                 key = f"streams.{name}.bundle"
                 raise ConfigError(f"{config.where(key)}: {key}: {error}") from error
+            except ResourceError as error:
+                raise ResourceError(f"{config.where(f'streams.{name}.device')}: {error}") from error
         gaps = GapPolicy(stream.gaps.policy, stream.gaps.max_gap_s, stream.gaps.reorder_s)
         streams[name] = StreamPlan(bundle, stream.input, stream.channels, gaps, stream.min_quality)
     hops = [s.bundle.hop_s for s in streams.values() if s.bundle is not None]

@@ -32,7 +32,7 @@ class Proof:
 def rerun(
     path: str | Path,
     *,
-    load: Callable[[str], Bundle] = Bundle.load,
+    load: Callable[[str, str], Bundle] = Bundle.load,
     cut: Callable[[Chunk], Iterator[Chunk]] | None = None,
 ) -> Iterator[Prediction | Event | Marker]:
     """The messages of the recorded session, made again from its inputs.
@@ -54,7 +54,7 @@ def rerun(
     player.check()
 
 
-def verify(path: str | Path, load: Callable[[str], Bundle] = Bundle.load) -> Proof:
+def verify(path: str | Path, load: Callable[[str, str], Bundle] = Bundle.load) -> Proof:
     """Prove a recording: whole records, a balanced account, and the same predictions again.
 
     Raises DataError that names the first broken law. An unclean end is no broken law.
@@ -83,7 +83,7 @@ def verify(path: str | Path, load: Callable[[str], Bundle] = Bundle.load) -> Pro
     return Proof(report, n)
 
 
-def _plan(path: str | Path, header: LogHeader, load: Callable[[str], Bundle]) -> Any:
+def _plan(path: str | Path, header: LogHeader, load: Callable[[str, str], Bundle]) -> Any:
     if not header.raw:
         raise DataError(
             f"{path}: holds no raw signals, so it cannot be replayed; record with raw: true"

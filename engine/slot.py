@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.account import Account
 from engine.lane import Lane
+from engine.marks import MarkLane
 from engine.plan import StreamPlan
 from engine.types import Chunk, Window
 
@@ -18,7 +19,7 @@ class Slot:
 
     def __init__(self, stream: str, plan: StreamPlan, account: Account) -> None:
         self.stream, self.plan = stream, plan
-        self.lane: Lane | None = None
+        self.lane: Lane | MarkLane | None = None
         self.state = "waiting"
         self.stage = account.stage(stream, "timeline", self._held)
 
@@ -37,7 +38,7 @@ class Slot:
         self.state = "ended"
 
     @property
-    def begun(self) -> Lane | None:
+    def begun(self) -> Lane | MarkLane | None:
         """The lane, if any item ever came."""
         return self.lane if self.lane is not None and self.lane.begun else None
 

@@ -113,7 +113,8 @@ class Window:
     `data` (time, *item) and `valid` (time,) are read-only views into the lane's ring: copy them
     to keep them. A partly filled window has `n_items` items first and invalid zeros behind;
     `n_valid` of them are valid.
-    `first` and `last` are the indices, inclusive, of the source items it spans.
+    `first` and `last` are the indices, inclusive, of the source items it spans; those of a stream
+    without a rate are the instants of its grid. `notes` are what the steps noted of the last item.
     """
 
     stream: str
@@ -124,6 +125,7 @@ class Window:
     valid: Array
     n_items: int
     n_valid: int
+    notes: Notes = field(default_factory=dict)
 
     @property
     def filled(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from engine.features import build_features
 from engine.lane import View
 from engine.steps import Scale, build_steps
 from engine.steps.channels import locate
+from engine.steps.faces import DecodeJpeg
 from engine.types import Array, StreamInfo, Window
 
 if TYPE_CHECKING:
@@ -58,9 +60,13 @@ def fit(
     if info.kind != spec.kind:
         raise BundleError(f"bundle {bundle} needs a stream of kind {spec.kind}; "
                           f"'{stream}' is {info.kind}")  # fmt: skip
+    if info.rate_hz is None:
+        info = replace(info, rate_hz=spec.rate_hz)  # the core puts it on a grid of this rate
     try:
-        specs = _chain(info, spec, channels)
-        steps = build_steps(specs, info, _factories("vagus.steps", specs))
+        first = [DecodeJpeg(info)] if info.unit == "jpeg" else []
+        seen = first[0].info if first else info
+        specs = _chain(seen, spec, channels)
+        steps = [*first, *build_steps(specs, seen, _factories("vagus.steps", specs))]
         if encoder is not None:
             steps.append(Encode(steps[-1].info if steps else info, encoder))
         out = steps[-1].info if steps else info

@@ -23,34 +23,30 @@ def train(
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="key=value: override one key of the config.")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="Folds and seeds side by side; default: one a core."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="For cut windows; default: beside --out.")
+    ] = None,
 ) -> None:
-    """Train a bundle: nested cross-validation over subjects, then the bundle, with its card."""
-    from rich.console import Console
+    """Train a bundle on a data set, validate it, test it once, and write it with its report.
 
-    from offline.readers import read
-    from offline.recipe import load_recipe
-    from offline.train import train as run
+    What was interrupted goes on with the same command. `--set training.epochs=3` makes it quick,
+    `--set training.split.only=[0]` trains one fold.
+    """
+    from offline.calls import prepare
+    from offline.calls import train as run
+    from offline.showing import bars
 
-    pairs = dict(_pair(change) for change in changes or [])
-    recipe = load_recipe(config, pairs)
-    folder = out if out is not None else Path("runs") / recipe.bundle
-    console = Console(stderr=True)
-    with console.status("cutting windows") as status:
-
-        def say(text: str) -> None:
-            console.print(text, highlight=False)
-            status.update(f"training {recipe.bundle}")
-
-        if recipe.speech is None:
-            made = run(recipe, read(recipe.dataset, data), folder, say)
-        else:
-            from offline.speech import read_sides
-            from offline.speech import train as run_speech
-
-            made = run_speech(recipe, read_sides(recipe, data), folder, say)
+    prepared = prepare(config, data, dict(_pair(change) for change in changes or []))
+    folder = out if out is not None else Path("runs") / prepared.recipe.bundle
+    with bars() as (say, watch):
+        made = run(prepared, folder, say, watch=watch, jobs=jobs, cache=cache)
     low, high = made.metrics["uar_ci95"]
     print(f"{made.id}: UAR {made.metrics['uar']:.3f} [{low:.3f}, {high:.3f}]; {made.protocol}")
-    print(f"written: {folder}/bundle, metrics.json, split-*.json, config.yaml")
+    print(f"written: {folder}: {', '.join(sorted(_written(folder)))}")
 
 
 def evaluate(
@@ -63,6 +59,10 @@ def evaluate(
     unit: Annotated[
         str, typer.Option("--unit", help="What is counted: window or recording.")
     ] = "window",
+    calibrate: Annotated[
+        float | None,
+        typer.Option("--calibrate", help="Seconds of each subject's rest that a bundle learns on."),
+    ] = None,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also subjects that it was trained on.")
     ] = False,
@@ -91,7 +91,7 @@ def evaluate(
             f"no recording is left: {bundle} was trained on all of {_few(seen)}; "
             "--include-seen judges them all the same"
         )
-    rows = predict(loaded, found)
+    rows = predict(loaded, found, calibrate)
     figures = summarise(rows, loaded.labels, dataset=dataset, protocol=protocol, unit=unit)
     figures |= {"seen_subjects": seen, "bundle": loaded.id, "sha256": loaded.sha256}
     if out is not None:
@@ -143,35 +143,20 @@ data = typer.Typer(help="Look into data sets and splits.", no_args_is_help=True)
 @data.command("check")
 def check(
     dataset: Annotated[str, typer.Argument(help="Which data set it is.")],
-    root: Annotated[Path, typer.Argument(help="Its folder.")],
+    root: Annotated[Path, typer.Argument(help="Its folder; the csv of a manifest.")],
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="key=value: an option of its reader; may be repeated."),
+    ] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Count recordings, subjects and labels, and name broken files."""
-    from collections import Counter
+    """Count recordings, subjects and labels; name what is left out, and broken files (exit 2)."""
+    from offline.checkup import check_dataset, in_words
 
-    from offline.readers import reader
-
-    module = reader(dataset)
-    found, broken = module.recordings(root), module.broken(root)
-    labels = Counter(recording.label for recording in found)
-    told: dict[str, Any] = {
-        "dataset": dataset,
-        "recordings": len(found),
-        "subjects": len({recording.subject for recording in found}),
-        "labels": dict(sorted(labels.items())),
-        "majority": max(labels.values(), default=0) / max(1, len(found)),
-        "broken": [{"file": b.file, "reason": b.reason} for b in broken],
-    }
-    if as_json:
-        print(json.dumps(told))
-    else:
-        print(f"{dataset}: {told['recordings']} recordings of {told['subjects']} subjects")
-        for label, n in told["labels"].items():
-            print(f"  {label:12s} {n:6d}  {n / len(found):.1%}")
-        for b in broken:
-            print(f"  broken: {b.file}: {b.reason}")
-    if broken:
-        raise DataError(f"{len(broken)} broken files in {root}")
+    told = check_dataset(dataset, root, dict(_pair(option) for option in options or []))
+    print(json.dumps(told) if as_json else in_words(told))
+    if told["broken"]:
+        raise DataError(f"{len(told['broken'])} broken files in {root}")
 
 
 @data.command("leak-check")
@@ -190,8 +175,14 @@ def leak_check(
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {text}: expected key=value, for example folds.seed=3")
+        raise ConfigError(f"{text}: expected key=value, for example folds.seed=3")
     return key, value
+
+
+def _written(folder: Path) -> set[str]:
+    """What a user looks for in a training's folder, as far as it is there."""
+    names = ("bundle", "report/index.html", "metrics.json", "split.json", "config.yaml")
+    return {name for name in names if (folder / name).exists()}
 
 
 def _side(recordings: list[Any], where: str) -> tuple[list[Any], str]:

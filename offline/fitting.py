@@ -1,264 +1,255 @@
-"""How a network is fitted to windows of clips: the draws, the loop, the look at validation."""
+"""How a network is fitted to batches: steps, the mean of the weights, the look at validation."""
 
 from __future__ import annotations
 
 import copy
+import logging
 import math
+import os
+import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import lightning
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
-from engine.networks.masked import normalise
-from engine.types import Array
-from offline import augment, metrics
-from offline.recipe import Speech
-from offline.takes import LEAST_QUALITY, Take, live_windows
+from offline.tuition import Descent
 
-__all__ = ["Draws", "Judged", "Learner", "Shape", "fit", "recording_means", "window_logits"]
+__all__ = ["Batch", "Drawn", "Judge", "Learner", "Tell", "device_of", "fit"]
 
-_ROWS = 64  # windows judged at once
-_WARM_UP = 0.1  # of all steps
+_TELL_S = 0.2  # between two signs of life
+_KEEP_S = 1.0  # between two checkpoints
+Tell: TypeAlias = Callable[[int, int, str], None]  # steps done, of all, and what validation gave
 
 
-class Shape:
-    """What windows are: their name, frames, frames per second, hop, and the least frames."""
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`inputs` {name: (batch, ...)}, `valid` {name: (batch, time)}, `truth` (batch, labels)."""
 
-    def __init__(self, name: str, n_items: int, rate_hz: float, hop_s: float, least: int) -> None:
-        self.name, self.n_items, self.rate_hz = name, n_items, rate_hz
-        self.hop_s, self.least = hop_s, least
-
-
-class Judged:
-    """Clips as the windows that a session would predict from: x, valid, whose, truth."""
-
-    def __init__(self, clips: Sequence[Take], labels: Sequence[str], shape: Shape) -> None:
-        rows = [
-            (i, *window)
-            for i, clip in enumerate(clips)
-            for window in live_windows(clip, shape.n_items, shape.rate_hz, shape.hop_s, shape.least)
-        ]
-        self.clip = np.array([i for i, _, _ in rows])
-        self.x = np.stack([x for _, x, _ in rows])
-        self.valid = np.stack([valid for _, _, valid in rows])
-        self.weight = self.valid.mean(1)
-        self.truth = np.array([labels.index(clip.recording.label) for clip in clips])
+    inputs: Mapping[str, Tensor]
+    valid: Mapping[str, Tensor]
+    truth: Tensor
 
 
-class Draws(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """The batches of one epoch, each a pure function of seed, epoch and place.
+class Drawn(Protocol):
+    """The batches of every epoch, each a pure function of seed, epoch and place."""
 
-    `clips` are per corpus and speed; a corpus is drawn by its share, and within it a label by
-    the square root of its number. Windows end anywhere that a session's may, late ends oftener.
-    """
+    seed: int
 
-    def __init__(
-        self,
-        clips: Mapping[str, Sequence[Sequence[Take]]],
-        labels: Sequence[str],
-        shape: Shape,
-        recipe: Speech,
-        seed: int,
-    ) -> None:
-        self._shape, self._recipe, self._labels, self._seed = shape, recipe, labels, seed
-        self.epoch = 0
-        self._pool = [
-            versions for by_speed in clips.values() for versions in zip(*by_speed, strict=True)
-        ]
-        weights: list[float] = []
-        for corpus, by_speed in clips.items():
-            named = [clip.recording.label for clip in by_speed[0]]
-            rare = np.array([1.0 / math.sqrt(named.count(label)) for label in named])
-            weights.extend(recipe.corpora[corpus] * rare / rare.sum())
-        self._chance = np.array(weights) / np.sum(weights)
+    def __len__(self) -> int: ...
 
-    def __len__(self) -> int:
-        return max(1, self._recipe.draws // self._recipe.batch)
+    def batch(self, epoch: int, place: int) -> Batch: ...
 
-    def __getitem__(self, place: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(batch, time, bins), (batch, time), (batch, labels)."""
-        if place >= len(self):
-            raise IndexError(place)
-        rng = np.random.default_rng((self._seed, self.epoch, place))
-        n = self._recipe.batch
-        drawn = [self._draw(int(i), rng) for i in rng.choice(len(self._pool), n, p=self._chance)]
-        x = np.stack([frames for frames, _, _ in drawn])
-        valid = np.stack([mask for _, mask, _ in drawn])
-        x = augment.coloured_noise(augment.colour(x, rng), valid, rng)
-        x, valid = augment.stripes(x, valid, rng)
-        frames, mask = torch.from_numpy(x), torch.from_numpy(valid)
-        truth = torch.eye(len(self._labels))[[label for _, _, label in drawn]]
-        share, partner = augment.mixing(n, rng, self._recipe.mixup)
-        part = torch.from_numpy(share)[:, None, None]
-        frames = normalise(frames, mask)
-        frames = part * frames + (1 - part) * frames[partner]
-        mixed = torch.from_numpy(share < 1)[:, None]
-        return (
-            frames,
-            mask | (mixed & mask[partner]),
-            part[:, 0] * truth + (1 - part[:, 0]) * truth[partner],
-        )
 
-    def _draw(self, i: int, rng: np.random.Generator) -> tuple[Array, Array, int]:
-        versions = self._pool[i]
-        clip = versions[int(rng.integers(len(versions)))]
-        n, least = len(clip.frames), self._shape.least
-        end = n if n <= least else least + int((n - least + 1) * math.cbrt(rng.random()))
-        frames, valid = clip.window(min(end, n), self._shape.n_items)
-        if np.count_nonzero(valid) < LEAST_QUALITY * min(end, self._shape.n_items):
-            frames, valid = clip.window(n, self._shape.n_items)
-        return frames, valid, self._labels.index(clip.recording.label)
+class Judge(Protocol):
+    """The UAR of a network that stands still, on validation."""
+
+    def __call__(self, network: nn.Module) -> float: ...
 
 
 class Learner(lightning.LightningModule):
-    """The network in training, the running mean of its weights, and the best of those means."""
+    """The network in training, the running mean of its weights, and the best of those means.
+
+    One step of lightning is a whole epoch of ours: what it does between steps takes longer than
+    a small network's step itself.
+    """
+
+    weight: Tensor | None  # of the labels (labels,)
 
     def __init__(
-        self, network: nn.Module, recipe: Speech, draws: Draws, judged: Judged, name: str
+        self,
+        network: nn.Module,
+        told: Descent,
+        drawn: Drawn,
+        judge: Judge,
+        weight: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.network = network
-        self.mean = copy.deepcopy(network).requires_grad_(False)
+        self.mean = copy.deepcopy(network).requires_grad_(False) if told.average else network
         self.best: dict[str, Any] = {"uar": -1.0, "epoch": -1, "state": {}}
-        self.scores: list[tuple[int, float]] = []
-        self._recipe, self._draws, self._judged, self._name = recipe, draws, judged, name
+        self.scores: list[tuple[int, float]] = []  # (epoch, validation UAR)
+        self.losses: list[float] = []  # the mean of each epoch
+        self.tell: Tell = lambda done, total, text: None
+        self.register_buffer("weight", weight, persistent=False)
+        self._told, self.drawn, self._judge = told, drawn, judge
+        self._next_s = 0.0
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        self._draws.epoch = self.current_epoch
-        return DataLoader(self._draws, batch_size=None, shuffle=False)
+    def train_dataloader(self) -> list[int]:
+        return [0]
 
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=self._recipe.learning_rate,
-            weight_decay=self._recipe.weight_decay,
-        )
-        n_steps = self._recipe.epochs * len(self._draws)
-        n_warm = max(1, int(_WARM_UP * n_steps))
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        told = self._told
+        return torch.optim.AdamW(
+            self.network.parameters(), told.learning_rate, weight_decay=told.weight_decay,
+            fused=True,
+        )  # fmt: skip
 
-        def share(step: int) -> float:
-            if step < n_warm:
-                return (step + 1) / n_warm
-            return 0.5 * (1.0 + math.cos(math.pi * (step - n_warm) / max(1, n_steps - n_warm)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], place: int) -> Tensor:
-        frames, valid, truth = batch
-        # Dropout, seeded by place: what lightning draws between depends on whether it resumes.
-        torch.manual_seed(hash((self._draws._seed, self.current_epoch, place)) % (1 << 31))
+    def training_step(self, *about: Any) -> None:
+        """One epoch: (batch, ...) in, (batch, labels) out, a step down, for every batch of it."""
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        epoch, n = self.current_epoch, len(self.drawn)
+        # Dropout, seeded anew: what was drawn before depends on whether this run was interrupted.
+        torch.manual_seed(hash((self.drawn.seed, epoch)) % (1 << 31))
         self.network.train()
-        logits = self.network({self._name: frames}, {self._name: valid}).float()
-        return nn.functional.cross_entropy(
-            logits, truth, label_smoothing=self._recipe.label_smoothing
-        )
+        total = torch.zeros((), device=self.device)
+        for place in range(n):
+            batch = self.drawn.batch(epoch, place)
+            for group in optimizer.param_groups:
+                group["lr"] = self._told.learning_rate * self._share(epoch * n + place)
+            optimizer.zero_grad()
+            loss = self._loss(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if self._told.clip_gradient is not None:
+                nn.utils.clip_grad_norm_(self.network.parameters(), self._told.clip_gradient)
+            optimizer.step()
+            self._follow(epoch * n + place + 1)
+            total += loss.detach()
+            if time.monotonic() >= self._next_s and place + 1 < n:
+                self.say(epoch * n + place + 1)
+        self.losses.append(float(total) / n)
 
-    def on_train_batch_end(self, *about: Any) -> None:
+    def _loss(self, batch: Batch) -> Tensor:
+        half = self._told.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            logits = self.network(batch.inputs, batch.valid)
+        loss = nn.functional.cross_entropy(
+            logits.float(), batch.truth, self.weight, label_smoothing=self._told.label_smoothing
+        )
+        extra = getattr(self.network, "extra_loss", None)
+        return loss if extra is None else loss + extra
+
+    def _share(self, step: int) -> float:
+        """Of the learning rate: a ramp, then half a cosine down to nothing."""
+        n_steps = self._told.epochs * len(self.drawn)
+        n_warm = max(1, int(self._told.warm_up * n_steps))
+        if step < n_warm:
+            return (step + 1) / n_warm
+        return 0.5 * (1.0 + math.cos(math.pi * (step - n_warm) / max(1, n_steps - n_warm)))
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
         """Move the mean a little: slower later, so that it forgets how it began."""
-        decay = min(self._recipe.average, (1 + self.global_step) / (10 + self.global_step))
-        now = self.network.state_dict()
-        for key, value in self.mean.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(now[key].detach().to(value.dtype), 1.0 - decay)
-            else:
-                value.copy_(now[key])
+        if self.mean is self.network:
+            return
+        decay = min(self._told.average, (1 + step) / (10 + step))
+        means, values = list(self.mean.state_dict().values()), self.network.state_dict().values()
+        pairs = [(a, b) for a, b in zip(means, values, strict=True) if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1.0 - decay)
+        for mean, value in zip(means, values, strict=True):
+            if not mean.is_floating_point():
+                mean.copy_(value)
 
     def check(self) -> None:
         """Judge the mean on validation, at the epochs where that is due, and keep the best."""
         done = self.current_epoch + 1
-        if done % self._recipe.check_every and done != self._recipe.epochs:
+        if done % self._told.check_every and done != self._told.epochs:
             return
-        logits = window_logits(self.mean, self._name, self._judged)
-        counts = metrics.confusion(
-            self._judged.truth,
-            recording_means(logits, self._judged).argmax(1),
-            logits.shape[1],
-        )
-        self.scores.append((done, metrics.uar(counts)))
+        self.scores.append((done, self._judge(self.mean)))
         if self.scores[-1][1] > self.best["uar"]:
-            state = {key: value.clone() for key, value in self.mean.state_dict().items()}
+            state = {key: value.cpu().clone() for key, value in self.mean.state_dict().items()}
             self.best = {"uar": self.scores[-1][1], "epoch": done, "state": state}
 
+    @property
+    def tired(self) -> bool:
+        """Whether validation has not got better for as many looks as the patience allows."""
+        since = sum(epoch > self.best["epoch"] for epoch, _ in self.scores)
+        return self._told.patience is not None and since >= self._told.patience
+
+    def say(self, done: int) -> None:
+        """Tell how many steps are done, and what validation gave so far."""
+        self._next_s = time.monotonic() + _TELL_S
+        last = self.scores[-1][1] if self.scores else None
+        text = "" if last is None else f"validation UAR {last:.3f}, best {self.best['uar']:.3f}"
+        self.tell(done, self._told.epochs * len(self.drawn), text)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["vagus"] = {"best": self.best, "scores": self.scores}
+        kept = {"best": self.best, "scores": self.scores, "losses": self.losses}
+        checkpoint["vagus"] = kept
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.best, self.scores = checkpoint["vagus"]["best"], checkpoint["vagus"]["scores"]
+        kept = checkpoint["vagus"]
+        self.best, self.scores, self.losses = kept["best"], kept["scores"], kept["losses"]
 
 
-class _Tell(lightning.Callback):
-    """Has an epoch checked, keeps a checkpoint of its end, and says what validation gave."""
+class _Keep(lightning.Callback):
+    """Has each epoch checked and logged, keeps checkpoints of their ends, stops one that is tired.
 
-    def __init__(self, path: Path, say: Callable[[int, int, str], None]) -> None:
-        self._path, self._say = path, say
+    A checkpoint takes longer than a small epoch: there is one a second, and one at the very end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._next_s = path, 0.0
+
+    def on_train_start(self, trainer: Any, learner: Any) -> None:
+        trainer.should_stop = learner.tired
 
     def on_train_epoch_end(self, trainer: Any, learner: Any) -> None:
         learner.check()
-        trainer.save_checkpoint(self._path)
-        text = "validation comes later"
-        if learner.scores:
-            done, uar = learner.scores[-1]
-            text = f"validation UAR {uar:.3f} (epoch {done}), best {learner.best['uar']:.3f}"
-        self._say(trainer.current_epoch + 1, trainer.max_epochs, text)
+        if trainer.logger is not None:
+            told = {"loss": learner.losses[-1]}
+            if learner.scores and learner.scores[-1][0] == len(learner.losses):
+                told["validation_uar"] = learner.scores[-1][1]
+            trainer.logger.log_metrics(told, step=len(learner.losses))
+        trainer.should_stop = trainer.should_stop or learner.tired
+        last = trainer.should_stop or len(learner.losses) == trainer.max_epochs
+        if last or time.monotonic() >= self._next_s:
+            part = self._path.with_suffix(".part")
+            trainer.save_checkpoint(part)
+            os.replace(part, self._path)
+            self._next_s = time.monotonic() + _KEEP_S
+        learner.say(len(learner.losses) * len(learner.drawn))
+
+
+def device_of(told: Descent) -> torch.device:
+    """Where it is trained; raises ResourceError for a GPU that is not there."""
+    if told.device == "cuda" and not torch.cuda.is_available():
+        from engine.errors import ResourceError
+
+        raise ResourceError("device: cuda: this machine has no GPU that torch can use; take cpu")
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(auto if told.device == "auto" else told.device)
 
 
 def fit(
     learner: Learner,
-    recipe: Speech,
+    told: Descent,
     checkpoint: Path,
-    say: Callable[[int, int, str], None],
+    tell: Tell | None = None,
+    logs: Path | None = None,
     stop_after: int | None = None,
 ) -> None:
     """Train `learner` to the end, or from `checkpoint` on where that exists: the same bits.
 
-    `stop_after` ends early, at that epoch, as a machine that is switched off would.
+    `logs` is a folder for TensorBoard. `stop_after` ends early, at that epoch, as a machine that
+    is switched off would.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    learner.tell = tell or learner.tell
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lightning's advice on loaders and devices
         trainer = lightning.Trainer(
-            max_epochs=recipe.epochs if stop_after is None else stop_after,
-            accelerator="cpu",
+            max_epochs=told.epochs if stop_after is None else stop_after,
+            accelerator="gpu" if device_of(told).type == "cuda" else "cpu",
             devices=1,
-            precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
-            logger=False,
+            logger=_logger(logs),
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            reload_dataloaders_every_n_epochs=1,
-            callbacks=[_Tell(checkpoint, say)],
+            callbacks=[_Keep(checkpoint)],
         )
         begun = str(checkpoint) if checkpoint.is_file() else None
-        trainer.fit(learner, ckpt_path=begun, weights_only=False)
+        trainer.fit(learner, ckpt_path=begun, weights_only=True)
 
 
-def window_logits(network: nn.Module, name: str, judged: Judged) -> Array:
-    """(windows, labels) float64 of a network that stands still."""
-    network.eval()
-    parts = []
-    with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-        for at in range(0, len(judged.x), _ROWS):
-            x = torch.from_numpy(judged.x[at : at + _ROWS])
-            valid = torch.from_numpy(judged.valid[at : at + _ROWS])
-            parts.append(network({name: x}, {name: valid}).numpy())
-    return np.concatenate(parts).astype(np.float64)
+def _logger(logs: Path | None) -> Any:
+    if logs is None:
+        return False
+    from lightning.pytorch.loggers import TensorBoardLogger
 
-
-def recording_means(logits: Array, judged: Judged, temperature: float = 1.0) -> Array:
-    """(recordings, labels): each one's mean probability over its windows, weighted by `filled`."""
-    z = logits / temperature
-    p = np.exp(z - z.max(1, keepdims=True))
-    p *= (judged.weight / p.sum(1))[:, None]
-    total = np.zeros((len(judged.truth), logits.shape[1]))
-    np.add.at(total, judged.clip, p)
-    mean: Array = total / np.maximum(total.sum(1, keepdims=True), 1e-12)
-    return mean
+    return TensorBoardLogger(logs.parent, name=logs.name, version="")

@@ -14,17 +14,24 @@ from engine.types import Array
 
 __all__ = [
     "accuracy",
+    "auroc",
     "brier",
+    "ccc",
     "confusion",
     "ece",
+    "f1s",
     "kappa",
     "log_loss",
     "macro_f1",
     "majority",
     "mcc",
+    "precisions",
     "recalls",
+    "reliability",
+    "seconds_to_correct",
     "subject_interval",
     "uar",
+    "weighted_f1",
 ]
 
 
@@ -56,6 +63,20 @@ def recalls(counts: Array) -> Array:
     return shares
 
 
+def precisions(counts: Array) -> Array:
+    """Of what was given each label, the share that has it (labels,), NaN for one never given."""
+    with np.errstate(invalid="ignore"):
+        shares: Array = np.diag(counts) / counts.sum(0)
+    return shares
+
+
+def f1s(counts: Array) -> Array:
+    """The harmonic mean of precision and recall (labels,), NaN for a label that never occurs."""
+    with np.errstate(invalid="ignore"):
+        means: Array = 2.0 * np.diag(counts) / (counts.sum(0) + counts.sum(1))
+    return means
+
+
 def uar(counts: Array) -> float:
     """Unweighted average recall (balanced accuracy), over the labels that occur."""
     return float(np.nanmean(recalls(counts)))
@@ -63,9 +84,12 @@ def uar(counts: Array) -> float:
 
 def macro_f1(counts: Array) -> float:
     """The plain mean of the F1 of the labels that occur, as truth or as prediction."""
-    hits, total = np.diag(counts), counts.sum(0) + counts.sum(1)
-    occurs = total > 0
-    return float(np.mean(2.0 * hits[occurs] / total[occurs]))
+    return float(np.nanmean(f1s(counts)))
+
+
+def weighted_f1(counts: Array) -> float:
+    """The mean F1, each label weighted by how often it is true."""
+    return float(np.nansum(f1s(counts) * counts.sum(1)) / counts.sum())
 
 
 def kappa(counts: Array) -> float:
@@ -83,15 +107,42 @@ def mcc(counts: Array) -> float:
     return float((np.trace(counts) * n - said @ is_) / spread) if spread > 0 else 0.0
 
 
+def auroc(truth: Array, probabilities: Array) -> float:
+    """The area under the ROC curve of each label against the rest, its mean over those that occur.
+
+    By ranks (Mann and Whitney 1947), ties counted half; NaN where one label alone occurs.
+    """
+    from scipy.stats import rankdata
+
+    n, areas = len(truth), []
+    for label in np.unique(truth):
+        there = truth == label
+        n_there = np.count_nonzero(there)
+        if n_there == n:
+            return float("nan")
+        ranks = rankdata(probabilities[:, label])[there].sum()
+        areas.append((ranks - n_there * (n_there + 1) / 2) / (n_there * (n - n_there)))
+    return float(np.mean(areas))
+
+
+def reliability(truth: Array, probabilities: Array, n_bins: int = 15) -> tuple[Array, Array, Array]:
+    """Of each equal bin of confidence, ]low, high]: how many, mean confidence, share that is right.
+
+    (bins,) each; the means are NaN in an empty bin.
+    """
+    confidence = probabilities.max(1).astype(np.float64)
+    right = (probabilities.argmax(1) == truth).astype(np.float64)
+    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+    counts = np.bincount(bins, minlength=n_bins)
+    with np.errstate(invalid="ignore"):
+        means = [np.bincount(bins, weights, n_bins) / counts for weights in (confidence, right)]
+    return counts, means[0], means[1]
+
+
 def ece(truth: Array, probabilities: Array, n_bins: int = 15) -> float:
     """Expected calibration error (Guo et al. 2017): equal bins of confidence, ]low, high]."""
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == truth
-    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
-    sums = [
-        np.bincount(bins, weights, n_bins) for weights in (right.astype(np.float64), confidence)
-    ]
-    return float(np.abs(sums[0] - sums[1]).sum() / len(truth))
+    counts, confidence, right = reliability(truth, probabilities, n_bins)
+    return float(np.nansum(counts * np.abs(right - confidence)) / len(truth))
 
 
 def brier(truth: Array, probabilities: Array) -> float:
@@ -105,6 +156,20 @@ def log_loss(truth: Array, probabilities: Array) -> float:
     limit = np.finfo(probabilities.dtype).eps
     p = np.clip(probabilities, limit, 1 - limit)[np.arange(len(truth)), truth]
     return float(-np.mean(np.log(p)))
+
+
+def ccc(truth: Array, said: Array) -> float:
+    """Concordance of two (n,) series (Lin 1989): 1 only where they are equal; 0 if constant."""
+    x, y = np.asarray(truth, np.float64), np.asarray(said, np.float64)
+    spread = x.var() + y.var() + (x.mean() - y.mean()) ** 2
+    return float(2 * np.mean((x - x.mean()) * (y - y.mean())) / spread) if spread > 0 else 0.0
+
+
+def seconds_to_correct(t: Array, right: Array) -> float:
+    """From when on all of `right` (n,), told at ascending `t` seconds, holds; infinity if never."""
+    wrong = np.flatnonzero(~np.asarray(right, bool))
+    first = 0 if not len(wrong) else int(wrong[-1]) + 1
+    return float(t[first]) if first < len(t) else float("inf")
 
 
 def subject_interval(

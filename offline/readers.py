@@ -15,7 +15,24 @@ from sources.recording import Recording
 
 __all__ = ["DATASETS", "open_labelled", "read", "reader"]
 
-DATASETS = ("eegmat", "emodb", "nemo", "ravdess", "simulate")
+DATASETS = (
+    "affectnet",
+    "ck-plus",
+    "crema-d",
+    "deap",
+    "eegmat",
+    "emodb",
+    "faces",
+    "fer2013",
+    "manifest",
+    "nemo",
+    "ravdess",
+    "recording",
+    "savee",
+    "seed-v",
+    "simulate",
+    "stress-predict",
+)
 
 
 def reader(dataset: str) -> Any:

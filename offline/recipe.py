@@ -1,30 +1,45 @@
-"""A training config: what is trained on what, what is searched, and how it is judged."""
+"""A training config: what is trained on what, how, and how it is judged."""
 
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 from pydantic import Field, PrivateAttr
+from ruamel.yaml import YAML
 
+from engine.arguments import misfits
 from engine.bundle import InputSpec
 from engine.config.complaints import validated
 from engine.config.settings import NAME, Name, Part, Seconds
 from engine.config.yaml import Document, parse
+from engine.config.yaml import Path as KeyPath
 from engine.errors import ConfigError
-from engine.plugins import nearest
+from engine.plugins import load, names, nearest
+from offline.readers import DATASETS
+from offline.splits import UNITS
+from offline.tuition import UNIT, Speech, Training, augment_faults
 
-__all__ = ["Folds", "Recipe", "Search", "Speech", "Variant", "load_recipe", "recipe_names"]
+__all__ = ["Folds", "Recipe", "Search", "Variant", "load_recipe", "recipe_names"]
+
+SPEECH = "speech"  # several corpora of clips, by the map of that name
 
 
-class Variant(Part):
-    """Another way to the same input: steps and features in place of the input's own."""
+class Change(Part):
+    """Steps and features in place of an input's own."""
 
     steps: list[dict[str, Any]] | None = None
     features: list[dict[str, Any]] | None = None
+
+
+class Variant(Change):
+    """Another way to the same inputs: what changes in all of them, and in single ones."""
+
+    inputs: dict[Name, Change] = Field(default_factory=dict)
 
 
 class Search(Part):
@@ -44,33 +59,16 @@ class Folds(Part):
     seed: int = 0
 
 
-class Speech(Part):
-    """Gradient descent on windows of clips: who is on which side, and how it is done."""
-
-    corpora: dict[Name, float] = Field(
-        min_length=1, description="data sets, and their shares of what is drawn to train on"
-    )
-    val: list[str] = Field(min_length=1, description="subjects that the epoch is chosen on")
-    test: list[str] = Field(min_length=1, description="subjects that are judged once")
-    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
-    epochs: int = Field(default=60, ge=1)
-    draws: int = Field(default=1024, ge=1, description="windows in an epoch")
-    batch: int = Field(default=16, ge=2)
-    check_every: int = Field(default=10, ge=1, description="epochs between looks at val")
-    speeds: list[float] = Field(default=[0.9, 0.95, 1.0, 1.05, 1.1], min_length=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=0.03, ge=0)
-    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    average: float = Field(default=0.99, ge=0, lt=1, description="decay of the weights' mean")
-    mixup: float = Field(default=0.3, ge=0, description="of its beta distribution; 0: none")
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-
-
 class Recipe(Part):
-    """Everything that `vagus train` needs beside the data."""
+    """Everything that `vagus train` needs beside the data.
+
+    With a map `training` any network is trained by gradient descent; with `speech` one on clips of
+    several corpora; without either the network is linear, and nested folds search its settings.
+    """
 
     bundle: Name = Field(description="the name of what comes out")
-    dataset: Literal["eegmat", "simulate", "speech"]
+    dataset: str | list[str] = Field(description="one data set, or several under one split")
+    options: dict[str, str] = Field(default_factory=dict, description="of the data set's reader")
     labels: list[str] = Field(min_length=2)
     vocabulary: str
     felt_or_expressed: Literal["felt", "expressed"]
@@ -82,10 +80,25 @@ class Recipe(Part):
     subjects: int | None = Field(default=None, ge=4, description="only the first so many")
     hop_s: Seconds
     train_hop_s: Seconds | None = Field(default=None, description="coarser, where that will do")
-    skip_s: Seconds = Field(default=2.0, description="of each recording's start, not trained on")
-    min_filled: float = Field(default=1.0, gt=0, le=1, description="valid share, to train on")
-    network: Literal["linear", "residual", "parallel"] = "linear"
+    skip_s: Seconds | None = Field(
+        default=None,
+        description="of each recording's start, not trained on; 0 for `training`, else 2",
+    )
+    min_filled: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="valid share of a window, to train on; default: as live for `training`, else 1",
+    )
+    calibrate_s: Seconds | None = Field(
+        default=None, description="of each subject's first rest, where inputs adapt to it"
+    )
+    unit: Literal["window", "recording"] | None = Field(
+        default=None, description="what the headline counts; default: recordings that have a label"
+    )
+    network: str = "linear"
     network_args: dict[str, Any] = Field(default_factory=dict)
+    training: Training | None = Field(default=None, description="gradient descent, any data set")
     speech: Speech | None = Field(default=None, description="for the data set `speech`")
     search: Search = Search()
     folds: Folds = Folds()
@@ -96,14 +109,39 @@ class Recipe(Part):
 
     def specs(self, variant: str) -> dict[str, InputSpec]:
         """The bundle's inputs under one of the variants."""
-        other = self.search.variants[variant].model_dump(exclude_none=True)
+        other = self.search.variants[variant]
+        strange = sorted(set(other.inputs) - set(self.inputs))
+        if strange:
+            raise ConfigError(
+                f"{self.bundle}: search.variants.{variant}.inputs: no input is called "
+                f"'{strange[0]}'{nearest(strange[0], self.inputs)}"
+            )
+        changes = {
+            name: given
+            | other.model_dump(exclude_none=True, exclude={"inputs"})
+            | other.inputs.get(name, Change()).model_dump(exclude_none=True)
+            for name, given in self.inputs.items()
+        }
         try:
-            return {
-                name: msgspec.convert(given | other, InputSpec)
-                for name, given in self.inputs.items()
-            }
+            return {name: msgspec.convert(told, InputSpec) for name, told in changes.items()}
         except msgspec.ValidationError as error:
             raise ConfigError(f"{self.bundle}: inputs: {error}") from error
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets by name."""
+        return (self.dataset,) if isinstance(self.dataset, str) else tuple(self.dataset)
+
+    @property
+    def resolved(self) -> str:
+        """The recipe as YAML with all that was changed, and how it is trained to the last key."""
+        told = self.model_dump(mode="json", exclude_unset=True)
+        for key, part in (("training", self.training), (SPEECH, self.speech)):
+            if part is not None:
+                told[key] = part.model_dump(mode="json")
+        text = io.StringIO()
+        YAML().dump(told, text)
+        return text.getvalue()
 
     @property
     def text(self) -> str:
@@ -125,9 +163,9 @@ def load_recipe(name: str, changes: Mapping[str, str] | None = None) -> Recipe:
     document = parse(text, path.name)
     for key, value in (changes or {}).items():
         _set(document, key, value)
-    recipe = validated(Recipe, document, {NAME: "1 to 64 letters, digits, '-' or '_'"})
+    patterns = {NAME: "1 to 64 letters, digits, '-' or '_'", UNIT: f"one of {', '.join(UNITS)}"}
+    recipe = validated(Recipe, document, patterns, _rules(document.value))
     recipe._text = text.decode()
-    _agree(recipe, path.name)
     for variant in recipe.search.variants:
         recipe.specs(variant)
     return recipe
@@ -139,15 +177,45 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(sorted(f.removesuffix(".yaml") for f in files if f.endswith(".yaml")))
 
 
-def _agree(recipe: Recipe, name: str) -> None:
-    """A map `speech`, its data set and a network that it can train come together."""
-    if (recipe.speech is not None) != (recipe.dataset == "speech"):
-        raise ConfigError(f"{name}: the data set `speech` and a map `speech:` go together")
-    if (recipe.network == "linear") != (recipe.speech is None):
-        raise ConfigError(
-            f"{name}: network: {recipe.network} does not fit the data set {recipe.dataset}; "
-            "residual and parallel are for `speech`, linear for the others"
-        )
+def _rules(value: Any) -> Iterator[tuple[KeyPath, str]]:
+    """(path, what is wrong) for what the types do not say; `value` is the document, unchecked."""
+    if not isinstance(value, dict):
+        return
+    has = {key for key in ("training", SPEECH) if value.get(key) is not None}
+    given = value.get("dataset")
+    wanted = given if isinstance(given, list) else [given]
+    for dataset in wanted:
+        if isinstance(dataset, str) and dataset not in (*DATASETS, SPEECH):
+            hint = nearest(dataset, DATASETS) or f"; known: {', '.join(DATASETS)}"
+            yield ("dataset",), f"no data set is called '{dataset}'{hint}"
+    if (SPEECH in has) != (given == SPEECH):
+        yield ("dataset",), "the data set `speech` and a map `speech:` go together"
+    if len(has) == 2:
+        yield ("speech",), "`training` and `speech` are two ways to train; keep one"
+    if len(wanted) > 1 and "training" not in has:
+        yield ("dataset",), "several data sets need a map `training:`"
+    for key in ("search", "folds", "subjects"):
+        if has and key in value:
+            yield (key,), f"belongs to the linear search; beside `{min(has)}` it does nothing"
+    yield from _network_faults(value, bool(has))
+    if "training" in has:
+        yield from augment_faults(value)
+
+
+def _network_faults(value: Mapping[str, Any], by_gradient: bool) -> Iterator[tuple[KeyPath, str]]:
+    network, args = value.get("network", "linear"), value.get("network_args", {})
+    if not isinstance(network, str) or not isinstance(args, dict):
+        return  # the types tell
+    known = names("vagus.networks")
+    if network not in known:
+        hint = nearest(network, known) or f"; known: {', '.join(known)}"
+        yield ("network",), f"no network is called '{network}'{hint}"
+    elif not by_gradient and network != "linear":
+        yield ("network",), f"{network} is trained by a map `training:`; without one: linear"
+    elif by_gradient:
+        factory = load("vagus.networks", network)
+        for key, fault in misfits(args, factory, given=("shapes", "n_labels")):
+            yield ("network_args", *([key] if key else [])), fault
 
 
 def _set(document: Document, key: str, value: str) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from torch import nn
 
-from engine import plugins
 from engine.bundle import Bundle
 from engine.errors import ConfigError, DataError
 from engine.types import Array
@@ -23,17 +20,18 @@ from engine.view import fit as fit_view
 from offline import fitting, metrics
 from offline.card import card
 from offline.datasets import LabelledRecording
+from offline.drawing import Draws, Judged, Shape, window_logits
 from offline.evaluate import Row, predict, summarise
 from offline.export import export
-from offline.fitting import Draws, Judged, Learner, Shape
 from offline.readers import open_labelled, read
-from offline.recipe import Recipe, Speech
+from offline.recipe import Recipe
+from offline.shipping import describe, network_of, spread, temperature_of
 from offline.splits import Split, hash_files, write_split
 from offline.takes import Take, cached_takes
+from offline.tuition import Speech
 
 __all__ = ["Sides", "read_sides", "train"]
 
-_EXAMPLES = 16  # windows kept as golden values
 Say = Callable[[str], None]
 
 
@@ -78,7 +76,7 @@ def train(
     specs = recipe.specs("plain")
     shape, shapes = _shape(recipe, sides.val[0])
     _write_split(recipe, sides, out / "split.json")
-    (out / "config.yaml").write_text(recipe.text)
+    (out / "config.yaml").write_text(recipe.resolved)
     clips = {
         corpus: [cached_takes(found, specs, speed, out.parent / "takes") for speed in told.speeds]
         for corpus, found in sides.train.items()
@@ -110,15 +108,16 @@ def _run(
         say(f"seed {seed}: trained already")
         return
     torch.manual_seed(seed)
-    network = _network(recipe, shapes)
+    network = network_of(recipe, shapes)
     draws = Draws(clips, recipe.labels, shape, told, seed)
-    learner = Learner(network, told, draws, val, shape.name)
+    learner = fitting.Learner(network, told, draws, val)
     start = time.perf_counter()
 
-    def tell(epoch: int, n_epochs: int, text: str) -> None:
-        say(f"seed {seed}, epoch {epoch}/{n_epochs}: {text}")
+    def tell(step: int, n_steps: int, text: str) -> None:
+        if step % len(draws) == 0:
+            epoch = step // len(draws)
+            say(f"seed {seed}, epoch {epoch}/{told.epochs}: {text or 'validation comes later'}")
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     fitting.fit(learner, told, begun, tell)
     about = {"scores": learner.scores, "seconds": time.perf_counter() - start}
     torch.save({**learner.best, **about}, done)
@@ -141,10 +140,9 @@ def _finish(
     judged: dict[int, tuple[dict[str, Any], nn.Module, float]] = {}
     for seed in told.seeds:
         kept = torch.load(out / "checkpoints" / f"seed-{seed}.pt", weights_only=True)
-        network = _network(recipe, shapes)
+        network = network_of(recipe, shapes)
         network.load_state_dict(kept.pop("state"))
-        logits = fitting.window_logits(network, shape.name, val)
-        temperature = _temperature(logits, val)
+        temperature = temperature_of(window_logits(network, val), val.truth[val.clip], val.weight)
         path = out / "seeds" / f"seed-{seed}"
         about = _describe(recipe, sides, temperature, None)
         made = export(path, network, about, *_golden(val, shape), "one seed\n")
@@ -177,7 +175,7 @@ def _figures(rows: Sequence[Row], recipe: Recipe, sides: Sides) -> dict[str, Any
         f"the temperature, {', '.join(told.test)} are judged once; causal, every prediction of "
         "the serving runtime"
     )
-    common = {"dataset": recipe.dataset, "protocol": protocol, "unit": "recording"}
+    common: dict[str, Any] = {"dataset": recipe.datasets[0], "protocol": protocol, "unit": "recording"}
     figures = summarise(rows, recipe.labels, **common)
     figures["unpredicted"] = len(sides.test) - len({row.recording for row in rows})
     corpora = {r.uid: r.dataset for r in sides.test}
@@ -216,49 +214,17 @@ def _calibration(rows: Sequence[Row], labels: Sequence[str], temperature: float)
     return {"n": len(rows), "before": metrics.ece(truth, raw), "after": metrics.ece(truth, p)}
 
 
-def _temperature(logits: Array, val: Judged) -> float:
-    """The softmax temperature of least log loss (Guo et al. 2017) over validation windows."""
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
-
-    truth = val.truth[val.clip]
-
-    def loss(log_t: float) -> float:
-        p = log_softmax(logits / np.exp(log_t), axis=1)[np.arange(len(truth)), truth]
-        return -float(np.average(p, weights=val.weight))
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
-
-
 def _describe(
     recipe: Recipe, sides: Sides, temperature: float, figures: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """bundle.json; without figures it is one seed's, for now."""
-    keys = ("unit", "n", "uar", "uar_ci95", "uar_mean_of_seeds", "accuracy", "majority",
-            "macro_f1", "ece", "per_corpus")  # fmt: skip
     seen = {r.subject for found in (*sides.train.values(), sides.val) for r in found}
-    return {
-        "id": recipe.bundle,
-        "labels": recipe.labels,
-        "vocabulary": recipe.vocabulary,
-        "inputs": msgspec.to_builtins(recipe.specs("plain")),
-        "hop_s": recipe.hop_s,
-        "network": {"name": recipe.network, "args": recipe.network_args},
-        "temperature": temperature,
-        "abstain_below": recipe.abstain_below,
-        "batch_sizes": recipe.batch_sizes,
-        "protocol": figures["protocol"] if figures else "one seed",
-        "seen_subjects": sorted(seen),
-        "metrics": {key: figures[key] for key in keys} if figures else {},
-        "data": recipe.data,
-        "licence": recipe.licence,
-        "felt_or_expressed": recipe.felt_or_expressed,
-        "dimensions": recipe.dimensions,
-    }
+    also = ("uar_mean_of_seeds", "per_corpus")
+    return describe(recipe, recipe.specs("plain"), temperature, seen, figures, also=also)
 
 
 def _golden(val: Judged, shape: Shape) -> tuple[dict[str, Array], dict[str, Array]]:
-    rows = np.linspace(0, len(val.x) - 1, min(_EXAMPLES, len(val.x))).astype(int)
+    rows = spread(np.arange(len(val.x)))
     return {shape.name: val.x[rows]}, {shape.name: val.valid[rows]}
 
 
@@ -273,12 +239,6 @@ def _shape(recipe: Recipe, example: LabelledRecording) -> tuple[Shape, dict[str,
     assert view.info.rate_hz is not None
     shape = Shape(name, view.n_items, view.info.rate_hz, recipe.hop_s, view.n_min)
     return shape, {name: (view.n_items, *view.info.shape)}
-
-
-def _network(recipe: Recipe, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
-    factory = plugins.load("vagus.networks", recipe.network)
-    network: nn.Module = factory(shapes, len(recipe.labels), **recipe.network_args)
-    return network
 
 
 def _write_split(recipe: Recipe, sides: Sides, path: Path) -> None:

@@ -1,65 +1,85 @@
-"""Trains a bundle: windows from the serving session, nested cross-validation, export, figures."""
+"""Trains any network on any data set: windows, splits, gradient descent, one look at the test."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import torch
+from torch import nn
 
 from engine.bundle import Bundle
-from engine.networks.linear import Linear
+from engine.errors import DataError
 from engine.types import Array
-from offline import metrics
+from offline import report, splits
+from offline.baselines import fit_linear
+from offline.batches import Draws, Judged, Material, material
+from offline.beside import Beside, Onlooker, join
+from offline.cache import cached_cut, open_windows
 from offline.card import card
 from offline.datasets import LabelledRecording
 from offline.evaluate import Row, predict, summarise
 from offline.export import export
+from offline.fitting import Batch, Learner, Tell, device_of, fit
+from offline.folds import divide, protocol_of, training_of, unit_of, write_splits
+from offline.parallel import Watch, complete_all, n_jobs
 from offline.recipe import Recipe
-from offline.splits import Split, folds, hash_files, write_split
-from offline.windows import WindowSet, cut
-from sources.synthetic.bayes import bayes_rate
+from offline.shipping import describe, network_of, spread, temperature_of
+from offline.splits import LEAKY, Split
+from offline.tuition import Training
 
-__all__ = ["Choice", "Fit", "choose", "fit", "train"]
+__all__ = ["Run", "complete", "train"]
 
-_SD_FLOOR = 1e-6
-_EXAMPLES = 16  # windows kept as golden values
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One setting out of the search."""
-
-    variant: str
-    c: float
-    clip: float | None
+_GOLDEN, _BASELINE = 16, 2000  # windows for the golden values, and for a linear baseline
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """Standardisation and logistic regression in numbers: what the network's weights become."""
+@dataclass(frozen=True)
+class Run:
+    """One fold with one seed: everything that a process needs to train and judge it."""
 
-    mean: Array  # (features,)
-    scale: Array
-    weight: Array  # (labels, features)
-    bias: Array  # (labels,)
-    clip: float | None
+    recipe: Recipe
+    recordings: tuple[LabelledRecording, ...]
+    split: Split
+    fold: int
+    seed: int
+    windows: Path  # of offline.cache: those that train and validate, in a leaky split all
+    out: Path
 
-    def logits(self, x: Array) -> Array:
-        """(n, features) -> (n, labels)."""
-        z = (x - self.mean) / self.scale
-        if self.clip is not None:
-            z = np.clip(z, -self.clip, self.clip)
-        made: Array = z @ self.weight.T + self.bias
-        return made
+    @property
+    def name(self) -> str:
+        return f"fold {self.fold}, seed {self.seed}"
+
+    @property
+    def told(self) -> Training:
+        assert self.recipe.training is not None
+        return self.recipe.training
+
+    @property
+    def key(self) -> str:
+        """Changes with all that the outcome depends on, so that no other one is taken for it."""
+        recipe = self.recipe
+        about = [self.windows.name, self.split.hash, recipe.labels, recipe.network]
+        told = self.told.model_dump(exclude={"split", "seeds", "device", "compare"})
+        text = json.dumps([*about, recipe.network_args, told], sort_keys=True)
+        short = hashlib.sha256(text.encode()).hexdigest()[:8]
+        return f"fold-{self.fold}-seed-{self.seed}-{short}"
+
+    @property
+    def weights(self) -> Path:
+        return self.out / "checkpoints" / f"{self.key}.pt"
+
+    @property
+    def predictions(self) -> Path:
+        return self.out / "runs" / self.key / "predictions.jsonl"
 
 
 def train(
@@ -67,204 +87,244 @@ def train(
     recordings: Sequence[LabelledRecording],
     out: Path,
     say: Callable[[str], None] = print,
+    *,
+    watch: Watch = lambda name, done, total, text: None,
+    jobs: int | None = 1,
+    cache: Path | None = None,
 ) -> Bundle:
-    """Train and judge `recipe` on `recordings`; writes bundle, metrics, splits and config to `out`.
+    """Train and judge `recipe` on `recordings`; writes bundle, report, metrics, split to `out`.
 
-    Each outer fold's subjects are predicted once, by the serving runtime, with a bundle whose
-    settings were chosen and whose weights were fitted on the other subjects alone. The bundle
-    that is written was made the same way from all of them.
+    Each fold is trained once per seed. Its normaliser and weights come from its training part, the
+    epoch and the temperature from its validation part; its test part is read once, by the serving
+    runtime, when all that is settled. A run that was interrupted goes on. The bundle is the first
+    fold's seed with the best validation, so `split.json` is the one that it was trained under; the
+    figures are over all folds. `jobs` processes work side by side (None: one per core), cut windows
+    are kept in `cache` (beside `out` if not given), `watch` hears how far each run is.
     """
+    told = training_of(recipe)
     out.mkdir(parents=True, exist_ok=True)
-    subjects = sorted({r.subject for r in recordings})[: recipe.subjects]
-    recordings = [r for r in recordings if r.subject in subjects]
-    sets: dict[str, WindowSet] = {}
-    for variant in recipe.search.variants:
-        hop_s = recipe.train_hop_s or recipe.hop_s
-        sets[variant] = cut(
-            recordings, recipe.specs(variant), hop_s, recipe.skip_s, recipe.min_filled
+    recordings = [r for r in recordings if r.label in ("", *recipe.labels)]
+    runs = _plan(recipe, recordings, out, cache or out.parent / "windows", watch)
+    write_splits({run.fold: run.split for run in runs}, out)
+    (out / "config.yaml").write_text(recipe.resolved)
+    n = n_jobs(jobs, len(runs), device_of(told).type == "cuda")
+    say(f"{len(runs)} runs ({runs[0].split.protocol} ...), {n} at a time")
+    complete_all(complete, runs, n, watch)
+    return _finish(runs, say, _compared(recipe, runs, n, watch, say))
+
+
+def complete(run: Run, tell: Tell) -> None:
+    """Train `run` and have it predict its test part, as far as that is not done yet."""
+    if not run.weights.is_file():
+        _fit(run, tell)
+    if not run.predictions.is_file():
+        _judge(run, tell)
+    kept = torch.load(run.weights, weights_only=True)
+    tell(1, 1, f"validation UAR {kept['uar']:.3f} (epoch {kept['epoch']})")
+
+
+def _plan(
+    recipe: Recipe,
+    recordings: Sequence[LabelledRecording],
+    out: Path,
+    cache: Path,
+    watch: Watch,
+) -> list[Run]:
+    """All runs, their windows cut: of a test part only what trains in another fold."""
+
+    def cut(of: Sequence[LabelledRecording]) -> Path:
+        return cached_cut(
+            of,
+            recipe.specs("plain"),
+            recipe.train_hop_s or recipe.hop_s,
+            cache,
+            labels=recipe.labels,
+            skip_s=recipe.skip_s or 0.0,
+            filled=recipe.min_filled or 0.0,
+            calibrate_s=recipe.calibrate_s,
+            progress=lambda done, total: watch("cutting windows", done, total, ""),
         )
-        say(f"{len(sets[variant])} windows cut ({variant})")
-    rows: list[Row] = []
-    chosen: list[dict[str, Any]] = []
-    for draw, i in itertools.product(range(recipe.folds.draws), range(recipe.folds.outer)):
-        test = folds(subjects, recipe.folds.outer, recipe.folds.seed + draw)[i]
-        rest = [s for s in subjects if s not in test]
-        choice, score, temperature = choose(recipe, sets, rest)
-        _write_split(recipe, recordings, draw, i, rest, test, out / f"split-{draw}-{i}.json")
-        part = [r for r in recordings if r.subject in test]
-        with tempfile.TemporaryDirectory() as folder:
-            made = _bundle(recipe, sets, rest, choice, temperature, Path(folder) / "fold")
-            found = predict(made, part)
-        rows += found
-        recall = summarise(found, recipe.labels, dataset="", protocol="", unit="window")["uar"]
-        about = {"draw": draw, "test": list(test), "inner_uar": score, "test_uar": recall}
-        chosen.append(about | {"choice": _plain(choice), "temperature": temperature})
-        say(f"draw {draw + 1}, fold {i + 1}: {choice}, inner {score:.3f}, test {recall:.3f}")
-    protocol = (
-        f"subject-disjoint nested cross-validation, {recipe.folds.outer} outer folds drawn "
-        f"{recipe.folds.draws} times, {recipe.folds.inner} inner folds (seed "
-        f"{recipe.folds.seed}), settings chosen on inner folds alone, causal, every prediction "
-        "of the serving runtime"
-    )
-    result = summarise(
-        rows, recipe.labels, dataset=recipe.dataset, protocol=protocol, unit="window"
-    )
-    choice, score, temperature = choose(recipe, sets, subjects)
-    say(f"all subjects: chose {choice}; inner {score:.3f}")
-    bundle = _bundle(recipe, sets, subjects, choice, temperature, out / "bundle", result)
-    whole = {**result, "folds": chosen, "shipped": {"choice": _plain(choice), "inner_uar": score}}
-    if recipe.dataset == "simulate":
-        whole["bayes_rate"] = {name: bayes_rate(name) for name in recipe.inputs}
-        for name, rate in whole["bayes_rate"].items():
-            say(f"Bayes rate of {name}: {rate:.3f}, for one who knows how the signal was made")
-    (out / "metrics.json").write_text(json.dumps(whole, indent=1) + "\n")
-    (out / "config.yaml").write_text(recipe.text)
+
+    told = training_of(recipe)
+    if told.split.unit == LEAKY:
+        windows = cut(recordings)
+        found = open_windows(windows)
+        ids = [splits.window_id(*about) for about in zip(found.recording, found.t, strict=True)]
+        made = divide(recipe, recordings, ids)
+    else:
+        made = divide(recipe, recordings)
+        used = {r.uid for _, s in made for r in recordings if s.part_of(r) in ("train", "val")}
+        windows = cut([r for r in recordings if r.uid in used])
+    everything, files = tuple(recordings), splits.hash_files(recordings)
+    return [
+        Run(recipe, everything, replace(split, files=files), fold, seed, windows, out)
+        for (fold, split), seed in itertools.product(made, told.seeds)
+    ]
+
+
+def _fit(run: Run, tell: Tell) -> None:
+    """Gradient descent on the training part; the weights that validated best are kept."""
+    told, device = run.told, device_of(run.told)
+    given, rows = _material(run)
+    drawn = Draws(given.on(device), rows["train"], told, run.seed, device)
+    by_recording = unit_of(run.recipe, run.recordings) == "recording"
+    judged = Judged(given.on(device), rows["val"], by_recording, device)
+
+    torch.manual_seed(run.seed)
+    network = network_of(run.recipe, given.shapes)
+    settle = getattr(network, "settle", None)
+    if settle is not None:  # what it normalises by: of the training part and nothing else
+        some = drawn.some()
+        settle(some.inputs, some.valid)
+
+    learner = Learner(network, told, drawn, judged, drawn.weight)
+    begun = run.weights.with_suffix(".ckpt")
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    start_s = time.perf_counter()
+    fit(learner, told, begun, tell, run.out / "logs" / run.key)
+
+    network.load_state_dict(learner.best["state"])
+    logits = judged.logits(network.to(device))
+    temperature = temperature_of(logits, judged.truth, judged.filled)
+    kept = {
+        **learner.best,
+        "scores": learner.scores,
+        "losses": learner.losses,
+        "temperature": temperature,
+        "seconds": time.perf_counter() - start_s,
+    }
+    part = run.weights.with_suffix(".part")
+    torch.save(kept, part)
+    os.replace(part, run.weights)
+    begun.unlink()
+
+
+def _judge(run: Run, tell: Tell) -> None:
+    """The test part, once, through the bundle as it would serve, with a linear baseline beside."""
+    made = _export(run, run.predictions.parent / "bundle", None)
+    given, rows = _material(run)
+    some = given.batch(torch.from_numpy(spread(rows["train"], _BASELINE)), torch.device("cpu"))
+    linear = fit_linear(*_arrays(some), some.truth.argmax(1).numpy(), len(run.recipe.labels))
+    look = Onlooker(made, linear)
+    in_test = {i.rpartition("@")[0] for i in run.split.test} if run.split.unit == LEAKY else set()
+    test = [r for r in run.recordings if r.uid in in_test or run.split.part_of(r) == "test"]
+    found = predict(
+        made, test, run.recipe.calibrate_s, look,
+        lambda done, total: tell(done, total, "reading the test part"),
+    )  # fmt: skip
+    sides = run.split.parts_of([row.recording for row in found], [row.t for row in found])
+    pairs = zip(found, sides, strict=True)
+    mine = np.array([side == "test" and row.truth in run.recipe.labels for row, side in pairs])
+    look.noted()[mine].save(run.predictions.with_name("beside.npz"))
+    lines = [msgspec.json.encode(row) for row, keep in zip(found, mine, strict=True) if keep]
+    part = run.predictions.with_suffix(".part")
+    part.write_bytes(b"\n".join(lines))
+    os.replace(part, run.predictions)
+
+
+def _finish(runs: Sequence[Run], say: Callable[[str], None], compared: Mapping[str, Any]) -> Bundle:
+    """Figures over all folds, from the seed of each that validated best; the bundle, the report."""
+    recipe, out = runs[0].recipe, runs[0].out
+    figures, rows, beside, best = _judged(runs)
+    figures |= {"level": splits.level(runs[0].split), "compared": dict(compared), "runs": []}
+    for run in runs:
+        kept = torch.load(run.weights, weights_only=True)
+        own = _judged([run])[0]
+        told = {"fold": run.fold, "seed": run.seed, "split": run.split.hash,
+                "test_uar": own["uar"], "test_accuracy": own["accuracy"]}  # fmt: skip
+        figures["runs"].append(told | {key: kept[key] for key in kept if key != "state"})
+        say(f"{run.name}: validation {kept['uar']:.3f}, test {own['uar']:.3f}")
+    scores = [told["test_uar"] for told in figures["runs"]]
+    figures["uar_over_runs"] = {"mean": float(np.mean(scores)), "sd": float(np.std(scores))}
+    shipped = best[runs[0].fold]
+    figures["shipped"] = {"fold": shipped.fold, "seed": shipped.seed}
+    (out / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
+    bundle = _export(shipped, out / "bundle", figures)
+    # report.write(out / "report", figures, rows, bundle, beside=beside, limits=recipe.limits)
     return bundle
 
 
-def choose(
-    recipe: Recipe, sets: Mapping[str, WindowSet], subjects: Sequence[str]
-) -> tuple[Choice, float, float]:
-    """The setting with the best mean inner UAR, that UAR, and the temperature that calibrates it.
-
-    Sees the windows of `subjects` alone.
-    """
-    best: tuple[float, Choice, Array, Array] | None = None
-    parts = folds(subjects, min(recipe.folds.inner, len(subjects)), recipe.folds.seed)
-    for choice in _choices(recipe):
-        windows = sets[choice.variant]
-        x, y = _flat(windows), _targets(windows, recipe.labels)
-        scores, logits, truth = [], [], []
-        for held in parts:
-            inner = np.isin(windows.subject, [s for s in subjects if s not in held])
-            judged = np.isin(windows.subject, list(held))
-            made = fit(x[inner], y[inner], len(recipe.labels), choice)
-            found = made.logits(x[judged])
-            counts = metrics.confusion(y[judged], found.argmax(1), len(recipe.labels))
-            scores.append(metrics.uar(counts))
-            logits.append(found)
-            truth.append(y[judged])
-        score = float(np.mean(scores))
-        if best is None or score > best[0]:
-            best = score, choice, np.concatenate(logits), np.concatenate(truth)
-    assert best is not None
-    return best[1], best[0], _temperature(best[2], best[3])
+def _judged(
+    runs: Sequence[Run],
+) -> tuple[dict[str, Any], list[Row], Beside, dict[int, Run]]:
+    """Figures, rows and what stands beside them, of each fold's seed that validated best: {fold:
+    run}."""
+    recipe = runs[0].recipe
+    best: dict[int, Run] = {}
+    uar = {run.key: torch.load(run.weights, weights_only=True)["uar"] for run in runs}
+    for run in runs:
+        if run.fold not in best or uar[run.key] > uar[best[run.fold].key]:
+            best[run.fold] = run
+    rows = [row for run in best.values() for row in _rows(run)]
+    beside = join([Beside.load(r.predictions.with_name("beside.npz")) for r in best.values()])
+    figures = summarise(
+        rows,
+        recipe.labels,
+        dataset=", ".join(recipe.datasets),
+        protocol=protocol_of([run.split for run in runs], len({run.seed for run in runs})),
+        unit=unit_of(recipe, runs[0].recordings),
+        linear=beside.linear,
+    )
+    return figures, rows, beside, best
 
 
-def fit(x: Array, y: Array, n_labels: int, choice: Choice) -> Fit:
-    """Class-balanced multinomial logistic regression on standardised (n, features)."""
-    from sklearn.linear_model import LogisticRegression
-
-    mean, scale = x.mean(0), np.maximum(x.std(0), _SD_FLOOR)
-    z = (x - mean) / scale
-    if choice.clip is not None:
-        z = np.clip(z, -choice.clip, choice.clip)
-    model = LogisticRegression(C=choice.c, class_weight="balanced", max_iter=2000)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", category=FutureWarning)
-        model.fit(z, y)
-    weight, bias = model.coef_, model.intercept_
-    if n_labels == 2:  # one row for the second label: the first one's logit is zero
-        weight = np.concatenate([np.zeros_like(weight), weight])
-        bias = np.concatenate([np.zeros_like(bias), bias])
-    return Fit(mean, scale, weight, bias, choice.clip)
-
-
-def _choices(recipe: Recipe) -> Iterator[Choice]:
-    search = recipe.search
-    for variant, clip, c in itertools.product(search.variants, search.clip, search.c):
-        yield Choice(variant, c, clip)
+def _compared(
+    recipe: Recipe, runs: Sequence[Run], n: int, watch: Watch, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The same folds and first seed with other arguments of the network, one after the other."""
+    told: dict[str, Any] = {}
+    first = [run for run in runs if run.seed == runs[0].seed]
+    for name, values in training_of(recipe).compare.items():
+        for value in values:
+            args = {**recipe.network_args, name: value}
+            other = recipe.model_copy(update={"network_args": args})
+            varied = [replace(run, recipe=other) for run in first]
+            complete_all(complete, varied, min(n, len(varied)), watch)
+            told[f"{name} {value}"] = figures = _judged(varied)[0]
+            say(f"{name} {value}: test {figures['uar']:.3f}")
+    keys = ("uar", "uar_ci95", "accuracy", "macro_f1", "n")
+    return {name: {key: figures[key] for key in keys} for name, figures in told.items()}
 
 
-def _temperature(logits: Array, truth: Array) -> float:
-    """The softmax temperature of least log loss (Guo et al. 2017), on inner folds."""
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
-
-    def loss(log_t: float) -> float:
-        p = log_softmax(logits / np.exp(log_t), axis=1)
-        return -float(p[np.arange(len(truth)), truth].mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
-
-
-def _bundle(
-    recipe: Recipe,
-    sets: Mapping[str, WindowSet],
-    subjects: Sequence[str],
-    choice: Choice,
-    temperature: float,
-    path: Path,
-    evaluation: Mapping[str, Any] | None = None,
-) -> Bundle:
-    """Fit `choice` on `subjects` and export it; without `evaluation` it is a fold's, for now."""
-    windows = sets[choice.variant][np.isin(sets[choice.variant].subject, list(subjects))]
-    made = fit(_flat(windows), _targets(windows, recipe.labels), len(recipe.labels), choice)
-    shapes = {name: array.shape[1:] for name, array in windows.inputs.items()}
-    args = {} if choice.clip is None else {"clip": choice.clip}
-    network = Linear(shapes, len(recipe.labels), **args)
-    with torch.no_grad():
-        for target, values in (
-            (network.mean, made.mean), (network.scale, made.scale),
-            (network.layer.weight, made.weight), (network.layer.bias, made.bias),
-        ):  # fmt: skip
-            target.copy_(torch.from_numpy(np.asarray(values, np.float32)))
-    specs = recipe.specs(choice.variant)
-    description = {
-        "id": recipe.bundle,
-        "labels": recipe.labels,
-        "vocabulary": recipe.vocabulary,
-        "inputs": msgspec.to_builtins(specs),
-        "hop_s": recipe.hop_s,
-        "network": {"name": recipe.network, "args": args},
-        "temperature": temperature,
-        "abstain_below": recipe.abstain_below,
-        "batch_sizes": recipe.batch_sizes,
-        "protocol": evaluation["protocol"] if evaluation else "one fold",
-        "seen_subjects": list(subjects),
-        "metrics": _headline(evaluation) if evaluation else {},
-        "data": recipe.data,
-        "licence": recipe.licence,
-        "felt_or_expressed": recipe.felt_or_expressed,
-        "dimensions": recipe.dimensions,
-    }
-    rows = np.linspace(0, len(windows) - 1, min(_EXAMPLES, len(windows))).astype(int)
-    golden = windows[rows]
-    text = card(description, evaluation, recipe.limits) if evaluation else "one fold\n"
-    return export(path, network, description, golden.inputs, golden.valid, text)
+def _export(run: Run, path: Path, figures: Mapping[str, Any] | None) -> Bundle:
+    """The run's best weights as a bundle; with `figures` the one that is shipped."""
+    recipe = run.recipe
+    kept = torch.load(run.weights, weights_only=True)
+    given, rows = _material(run)
+    network: nn.Module = network_of(recipe, given.shapes)
+    network.load_state_dict(kept["state"])
+    golden = given.batch(torch.from_numpy(spread(rows["val"], _GOLDEN)), torch.device("cpu"))
+    seen = {r.subject for r in run.recordings if run.split.part_of(r) in ("train", "val")}
+    if run.split.unit == LEAKY:
+        seen = {r.subject for r in run.recordings}
+    also = ("level", "uar_over_runs", "shipped")
+    about = describe(recipe, recipe.specs("plain"), kept["temperature"], seen, figures, also=also)
+    text = card(about, figures, recipe.limits) if figures else "one run\n"
+    return export(path, network, about, *_arrays(golden), text)
 
 
-def _headline(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("unit", "n", "uar", "uar_ci95", "accuracy", "majority", "macro_f1", "ece")
-    return {key: evaluation[key] for key in keys}
+def _arrays(batch: Batch) -> tuple[dict[str, Array], dict[str, Array]]:
+    inputs = {name: x.numpy() for name, x in batch.inputs.items()}
+    return inputs, {name: mask.numpy() for name, mask in batch.valid.items()}
 
 
-def _write_split(
-    recipe: Recipe,
-    recordings: Sequence[LabelledRecording],
-    draw: int,
-    i: int,
-    rest: Sequence[str],
-    test: Sequence[str],
-    path: Path,
-) -> None:
-    """Fold i as a file: its first inner fold stands for validation."""
-    val = folds(rest, min(recipe.folds.inner, len(rest)), recipe.folds.seed)[0]
-    inner = tuple(s for s in rest if s not in val)
-    protocol = f"subject {recipe.folds.outer}-fold, seed {recipe.folds.seed + draw}, fold {i}"
-    files = {} if recipe.dataset == "simulate" else hash_files(recordings)
-    write_split(Split(protocol, "subject", inner, tuple(val), tuple(test), files), path)
+def _material(run: Run) -> tuple[Material, dict[str, Array]]:
+    """The windows of a run, and which of them train and validate."""
+    windows = open_windows(run.windows)
+    given = material(windows, run.recordings, run.recipe.labels, run.told.soft)
+    sides = np.array(run.split.parts_of(windows.recording, windows.t), dtype=object)
+    rows = {side: np.flatnonzero(sides == side) for side in ("train", "val")}
+    there = set(windows.label[rows["train"]])
+    if missing := [label for label in run.recipe.labels if label not in there]:
+        raise DataError(f"{run.split.protocol}: no window of {', '.join(missing)} is left to train")
+    if not len(rows["val"]):
+        raise DataError(f"{run.split.protocol}: no window is left to validate on")
+    return given, rows
 
 
-def _flat(windows: WindowSet) -> Array:
-    """All inputs side by side: (n, features) float64."""
-    parts = [a.reshape(len(a), -1) for a in windows.inputs.values()]
-    return np.concatenate(parts, axis=1).astype(np.float64)
-
-
-def _targets(windows: WindowSet, labels: Sequence[str]) -> Array:
-    return np.array([list(labels).index(label) for label in windows.label])
-
-
-def _plain(choice: Choice) -> dict[str, Any]:
-    return {"variant": choice.variant, "c": choice.c, "clip": choice.clip}
+def _rows(run: Run) -> list[Row]:
+    lines = run.predictions.read_bytes().split(b"\n")
+    found = [msgspec.json.decode(line, type=Row) for line in lines if line]
+    if not found:
+        raise DataError(f"{run.split.protocol}: nothing was predicted in its test part")
+    return found

@@ -13,12 +13,13 @@ from engine.errors import DataError
 from engine.plan import Tick
 from engine.session import Session
 from engine.types import Array, Event, Marker
+from offline.calibration import Calibration, check_calibration, in_turn
 from offline.datasets import LabelledRecording
 from offline.readers import open_labelled
 from sources.feed import chunks, match_bundles, recording_plan
 from sources.recording import Recording
 
-__all__ = ["Cut", "WindowSet", "cut", "ticks"]
+__all__ = ["Cut", "WindowSet", "cut", "kept", "ticks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +74,25 @@ def ticks(
     inputs: Mapping[str, InputSpec],
     hop_s: float,
     opened: Recording | None = None,
+    calibration: Calibration | None = None,
 ) -> Iterator[Cut]:
-    """Every tick of one recording that has all its windows; `opened` stands for its own signals."""
+    """Every tick of one recording that has all its windows; `opened` stands for its own signals.
+
+    With a `calibration`, those that it lets count.
+    """
     bundle = Bundle(
         Path("untrained"), "untrained", "untrained", (), "", inputs, hop_s, runtime=_Blind()
     )
     opened = open_labelled(recording) if opened is None else opened
+    window_s = max(spec.window_s for spec in inputs.values())
+    first_s = opened.first_s
     found: list[Cut] = []
 
     def emit(made: Tick | Event | Marker) -> None:
         if isinstance(made, Tick):
+            if calibration is not None and not calibration.counts(made.t - window_s, first_s):
+                session.take(made)
+                return
             label = recording.label or made.truth or ""
             found.extend(Cut(made.t, label, x, valid) for _, x, valid in session.take(made))
 
@@ -90,6 +100,8 @@ def ticks(
     for stream in opened.streams:
         if stream.info.name in session.streams:
             session.command("connect", stream=stream.info.name, info=stream.info)
+            if calibration is not None:
+                calibration.begin(session, stream.info.name, first_s)
     for _, chunk in chunks(opened, session.streams):
         session.push(chunk)
         yield from found
@@ -98,6 +110,8 @@ def ticks(
         session.command("end", stream=stream_name)
     yield from found
     session.account.check()
+    if calibration is not None:
+        calibration.end(session, recording)
 
 
 def cut(
@@ -106,31 +120,45 @@ def cut(
     hop_s: float,
     skip_s: float = 0.0,
     filled: float = 1.0,
+    calibrate_s: float | None = None,
 ) -> WindowSet:
-    """All windows of `recordings` that are `filled` so far, by valid items, in each input.
+    """All windows of `recordings` whose whole length has passed, `filled` so far by valid items in
+    each input.
 
     Those that begin in the first `skip_s` seconds are left out: a filter needs a while after its
-    start, and training on its transient would teach just that.
+    start, and training on its transient would teach just that. Inputs that are calibrated learn a
+    subject's level from `calibrate_s` of the first rest, see `offline.calibration`.
     """
-    rows: list[Cut] = []
-    about: list[tuple[str, str]] = []
+    check_calibration(inputs, calibrate_s)
     window_s = max(spec.window_s for spec in inputs.values())
-    for recording in recordings:
-        for row in ticks(recording, inputs, hop_s):
-            enough = all(v.mean() >= filled for v in row.valid.values())
-            if row.t >= window_s + skip_s and enough:
-                rows.append(row)
-                about.append((recording.subject, recording.uid))
+    rows: list[Cut] = []
+    about: list[LabelledRecording] = []
+    for recording, calibration in in_turn(recordings, calibrate_s):
+        found = ticks(recording, inputs, hop_s, calibration=calibration)
+        for row in kept(found, window_s, skip_s, filled, full=True):
+            rows.append(row)
+            about.append(recording)
     if not rows:
         raise DataError(f"no full window of {window_s:g} s in the recordings; are they too short?")
     return WindowSet(
         {name: np.stack([row.inputs[name] for row in rows]) for name in inputs},
         {name: np.stack([row.valid[name] for row in rows]) for name in inputs},
         _text([row.label for row in rows]),
-        _text([subject for subject, _ in about]),
-        _text([uid for _, uid in about]),
+        _text([recording.subject for recording in about]),
+        _text([recording.uid for recording in about]),
         np.array([row.t for row in rows]),
     )
+
+
+def kept(
+    rows: Iterable[Cut], window_s: float, skip_s: float, filled: float, *, full: bool
+) -> Iterator[Cut]:
+    """Those of one recording's ticks that are trained on: labelled, and where `full` is set none
+    before its whole length."""
+    for row in rows:
+        in_time = row.t >= window_s + skip_s or not (full or skip_s)
+        if row.label and in_time and all(valid.mean() >= filled for valid in row.valid.values()):
+            yield row
 
 
 def _text(values: Sequence[str]) -> Array:

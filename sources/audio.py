@@ -1,4 +1,4 @@
-"""Recordings in WAV, FLAC and Ogg files, decoded from disk piece by piece."""
+"""Recordings in WAV, FLAC, Ogg and MP3 files, decoded from disk piece by piece."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from engine.errors import DataError
 from engine.types import Array, StreamInfo
 from sources.recording import RecordedStream, Recording
 
-__all__ = ["UNIT", "read_audio"]
+__all__ = ["UNIT", "channel_names", "read_audio"]
 
 UNIT = "fs"  # full scale: the loudest that the file's numbers can say is 1
 _BLOCK = 1 << 16  # samples decoded at once where they are passed over
 _UNKNOWN_BYTES = (0, 0xFFFFFFFF)  # what a WAV says that was written into a pipe
 _UNKNOWN_FRAMES = 1 << 60  # libsndfile's count where the file does not tell is beyond this
+_LOSSY = ("MP3", "OGG")
 _OGG_PAGE = 1 << 16  # bytes; a page is never longer
 _OGG_HEADER = 27  # bytes, the last of them the number of lengths that follow
 _CUT_OFF = "the file was cut off or changed"
@@ -34,23 +35,27 @@ def read_audio(path: Path) -> Recording:
         raise DataError(f"{path}: does not say how many samples it has; convert it once more")
     if n == 0:
         raise DataError(f"{path}: holds no samples{_shortfall(path, form) and f'; {_CUT_OFF}'}")
-    samples = _Samples(path, n, seeks=form != "OGG")
+    samples = _Samples(path, n, seeks=form not in _LOSSY)
     why = _shortfall(path, form)
     if why:
         raise DataError(f"{path}: {why}; there are {n} samples ({n / rate_hz:g} s); {_CUT_OFF}")
     if form == "FLAC":
         samples(n - 1, n)  # what its header promises must be there
-    channels = {1: ("mono",), 2: ("left", "right")}.get(
-        n_channels, tuple(str(k + 1) for k in range(n_channels))
-    )
-    info = StreamInfo("voice", "voice", float(rate_hz), channels, UNIT, (n_channels,))
+    names = channel_names(n_channels)
+    info = StreamInfo("voice", "voice", float(rate_hz), names, UNIT, (n_channels,))
     return Recording(path.stem, path, (RecordedStream(info, n, samples),))
+
+
+def channel_names(n_channels: int) -> tuple[str, ...]:
+    """What the channels of a sound are called."""
+    several = tuple(str(k + 1) for k in range(n_channels))
+    return {1: ("mono",), 2: ("left", "right")}.get(n_channels, several)
 
 
 class _Samples:
     """The items [first, last) of a file as float32 (time, channels).
 
-    The file stays open from one piece to the next, and closes behind its last. An Ogg file is
+    The file stays open from one piece to the next, and closes behind its last. A lossy file is
     decoded in order only, from its beginning again where need be: what a lossy decoder gives
     behind a jump may depend on the jump.
     """

@@ -64,7 +64,7 @@ def recording_plan(
     """A session over the recording's streams; its time starts with the recording's first item."""
     origin_s, start = recording.first_s, recording.start_wall
     return SessionPlan(
-        session=session_name(recording.path),
+        session=session_name(recording.name),
         run=run,
         streams={name: StreamPlan(bundle) for name, bundle in bundles.items()},
         hop_s=min(bundle.hop_s for bundle in bundles.values()),

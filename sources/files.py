@@ -11,9 +11,11 @@ from typing import Any
 from engine.errors import DataError
 from engine.plugins import nearest
 from sources.audio import read_audio
+from sources.cnt import read_cnt
 from sources.edf import read_edf
 from sources.npz import read_npz
 from sources.recording import RecordedStream, Recording
+from sources.video import VIDEO, read_video
 
 __all__ = [
     "READABLE",
@@ -25,17 +27,20 @@ __all__ = [
 ]
 
 _READERS = {
+    ".cnt": read_cnt,
     ".edf": read_edf,
     ".flac": read_audio,
+    ".mp3": read_audio,
     ".npz": read_npz,
     ".ogg": read_audio,
     ".wav": read_audio,
+    **dict.fromkeys(VIDEO, read_video),
 }
 READABLE = frozenset(_READERS)
 
 
 def open_recording(path: str | Path) -> Recording:
-    """Open a biosignal or audio file; raises DataError for anything that is not a whole one.
+    """Open a biosignal, audio or video file; raises DataError for anything that is not a whole one.
 
     vagus's own MCAP recordings are not opened here: they are the engine's log.
     """

@@ -13,7 +13,7 @@ from engine.errors import DataError
 from engine.types import Array, StreamInfo
 from sources.recording import RecordedStream, Recording
 
-__all__ = ["read_npz"]
+__all__ = ["read_arrays", "read_npz"]
 
 _NEEDED = ("x", "rate_hz", "channels", "kind")
 _KINDS = ("eeg", "face", "marker", "physio", "voice")
@@ -30,7 +30,7 @@ def read_npz(path: Path) -> Recording:
 
     Also reads `x (channels, time)`, `scale_uv`, `sfreq`, `ch`. Never unpickles.
     """
-    arrays = _arrays(path)
+    arrays = read_arrays(path)
     if set(arrays) >= _EEGMAT:
         return Recording(path.stem, path, (_eegmat(path, arrays),))
     missing = [key for key in _NEEDED if key not in arrays]
@@ -64,7 +64,8 @@ def read_npz(path: Path) -> Recording:
     return Recording(path.stem, path, (stream,))
 
 
-def _arrays(path: Path) -> dict[str, Array]:
+def read_arrays(path: Path) -> dict[str, Array]:
+    """All arrays of an npz file; never unpickles. Raises DataError for a damaged one."""
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path}: not an npz file (not a zip archive, or its end is missing)")
     arrays: dict[str, Array] = {}

@@ -11,13 +11,16 @@ import torch
 
 from engine.bundle import Bundle
 from engine.errors import ConfigError, DataError
-from offline import augment, fitting, speech
+from offline import augment, drawing, fitting, speech
+from offline.chance import Chance
 from offline.evaluate import predict
 from offline.readers import read
 from offline.recipe import Recipe, load_recipe
+from offline.shipping import network_of
 from offline.speech import Sides, read_sides, train
 from offline.splits import read_split
 from offline.takes import cached_takes, last_frames, live_windows, take
+from offline.tuition import Speech
 from offline.windows import ticks
 
 RATE_HZ = 16_000
@@ -85,7 +88,7 @@ def test_the_session_predicts_what_was_judged_in_training(
 ) -> None:
     out, bundle = trained
     shape, _ = speech._shape(recipe, sides.val[0])
-    val = fitting.Judged(
+    val = drawing.Judged(
         cached_takes(sides.val, recipe.specs("plain"), 1.0, out.parent / "takes"),
         recipe.labels,
         shape,
@@ -130,11 +133,11 @@ def test_a_training_that_was_interrupted_ends_with_the_same_bits(
     recipe = load_recipe("speech-4", {**SMALL, "speech.precision": precision})
     sides = read_sides(recipe, clips)
     whole = _learner(recipe, sides, tmp_path)
-    fitting.fit(whole, _told(recipe), tmp_path / "whole.ckpt", _silent)
+    fitting.fit(whole, _told(recipe), tmp_path / "whole.ckpt")
     first = _learner(recipe, sides, tmp_path)
-    fitting.fit(first, _told(recipe), tmp_path / "part.ckpt", _silent, stop_after=1)
+    fitting.fit(first, _told(recipe), tmp_path / "part.ckpt", stop_after=1)
     second = _learner(recipe, sides, tmp_path)
-    fitting.fit(second, _told(recipe), tmp_path / "part.ckpt", _silent)
+    fitting.fit(second, _told(recipe), tmp_path / "part.ckpt")
     assert second.scores == whole.scores
     assert second.best["epoch"] == whole.best["epoch"]
     for name, tensor in whole.state_dict().items():
@@ -144,14 +147,14 @@ def test_a_training_that_was_interrupted_ends_with_the_same_bits(
 def test_a_batch_is_a_pure_function_of_seed_epoch_and_place(
     recipe: Recipe, sides: Sides, tmp_path: Path
 ) -> None:
-    made = [_learner(recipe, sides, tmp_path)._draws for _ in range(2)]
-    made[1].epoch = 1
-    later = made[1][0]
-    made[1].epoch = 0
-    for a, b, c in zip(made[0][0], made[1][0], later, strict=True):
-        assert torch.equal(a, b)
-        assert a.shape == c.shape
-    assert not torch.equal(made[0][0][0], later[0])
+    drawn = [_learner(recipe, sides, tmp_path).drawn for _ in range(2)]
+    later = drawn[1].batch(1, 0)
+    a, b = drawn[0].batch(0, 0), drawn[1].batch(0, 0)
+    assert torch.equal(a.inputs["voice"], b.inputs["voice"])
+    assert torch.equal(a.valid["voice"], b.valid["voice"])
+    assert torch.equal(a.truth, b.truth)
+    assert a.inputs["voice"].shape == later.inputs["voice"].shape
+    assert not torch.equal(a.inputs["voice"], later.inputs["voice"])
 
 
 def test_a_speaker_who_is_not_there_is_named(clips: Path) -> None:
@@ -163,27 +166,26 @@ def test_a_speaker_who_is_not_there_is_named(clips: Path) -> None:
 def test_a_voice_network_without_its_map_is_refused() -> None:
     with pytest.raises(ConfigError, match="go together"):
         load_recipe("speech-4", {"dataset": "simulate"})
-    with pytest.raises(ConfigError, match="linear does not fit"):
-        load_recipe("speech-4", {"network": "linear"})
+    with pytest.raises(ConfigError, match="two ways to train"):
+        load_recipe("speech-4", {"training": "{epochs: 3}"})
 
 
 def test_noise_adds_power_and_takes_none() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.normal(-8, 2, (5, 120, 16)).astype(np.float32)
-    noisy = augment.coloured_noise(x, np.ones((5, 120), bool), rng, share=1.0)
-    assert noisy.dtype == np.float32
+    x = torch.randn(5, 120, 16, generator=torch.Generator().manual_seed(0)) * 2 - 8
+    chance = Chance(0, 0, torch.arange(5))
+    noisy, _ = augment.coloured_noise(x, torch.ones(5, 120, dtype=torch.bool), chance, share=1.0)
+    assert noisy.dtype == torch.float32
     assert (noisy >= x - 1e-4).all()
     assert (noisy > x + 0.1).any()
 
 
 def test_stripes_leave_invalid_frames_invalid_and_the_rest_untouched() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(8, 200, 16)).astype(np.float32)
-    valid = rng.random((8, 200)) > 0.2
-    striped, mask = augment.stripes(x, valid, rng)
+    rng = torch.Generator().manual_seed(0)
+    x, valid = torch.randn(8, 200, 16, generator=rng), torch.rand(8, 200, generator=rng) > 0.2
+    striped, mask = augment.spec_augment(x, valid, Chance(0, 0, torch.arange(8)))
     assert not (mask & ~valid).any()
     assert (mask != valid).any()
-    assert 0.3 < (striped == x).mean() < 1.0
+    assert 0.3 < (striped == x).float().mean() < 1.0
 
 
 def test_mixing_keeps_the_larger_share_for_the_row_itself() -> None:
@@ -199,13 +201,9 @@ def test_the_shipped_recipes_train_on_none_of_the_speakers_that_they_judge() -> 
         assert not set(told.val) & set(told.test)
 
 
-def _told(recipe: Recipe) -> fitting.Speech:
+def _told(recipe: Recipe) -> Speech:
     assert recipe.speech is not None
     return recipe.speech
-
-
-def _silent(epoch: int, n_epochs: int, text: str) -> None:
-    """Say nothing."""
 
 
 def _learner(recipe: Recipe, sides: Sides, folder: Path) -> fitting.Learner:
@@ -215,11 +213,11 @@ def _learner(recipe: Recipe, sides: Sides, folder: Path) -> fitting.Learner:
         corpus: [cached_takes(part, specs, speed, folder) for speed in _told(recipe).speeds]
         for corpus, part in sides.train.items()
     }
-    val = fitting.Judged(cached_takes(sides.val, specs, 1.0, folder), recipe.labels, shape)
+    val = drawing.Judged(cached_takes(sides.val, specs, 1.0, folder), recipe.labels, shape)
     torch.manual_seed(1)
-    draws = fitting.Draws(found, recipe.labels, shape, _told(recipe), 1)
-    network = speech._network(recipe, shapes)
-    return fitting.Learner(network, _told(recipe), draws, val, shape.name)
+    drawn = drawing.Draws(found, recipe.labels, shape, _told(recipe), 1)
+    network = network_of(recipe, shapes)
+    return fitting.Learner(network, _told(recipe), drawn, val)
 
 
 def test_the_reader_finds_every_clip(clips: Path) -> None:

@@ -101,6 +101,10 @@ class StreamConfig(Part):
     input: Text | None = Field(
         default=None, description="which of the bundle's inputs this stream feeds"
     )
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu",
+        description="where the bundle runs: cpu in onnxruntime, cuda in torch on a GPU",
+    )
     channels: dict[str, str] = Field(
         default_factory=dict, description="bundle channel: device channel, where names differ"
     )

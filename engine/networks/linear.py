@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import ConfigError
+from engine.networks.front import statistics
 
 __all__ = ["Linear"]
 
@@ -38,10 +39,20 @@ class Linear(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor], valid: Mapping[str, Tensor]) -> Tensor:
         """{input: (batch, ...)} -> (batch, labels); `valid` is not looked at."""
-        parts = [inputs[name].flatten(1) for name in self._names]
-        x = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-        z = (x - self.mean) / self.scale
+        z = (self._flat(inputs) - self.mean) / self.scale
         if self._clip is not None:
             z = z.clamp(-self._clip, self._clip)
         logits: Tensor = self.layer(z)
         return logits
+
+    @torch.no_grad()
+    def settle(self, inputs: Mapping[str, Tensor], valid: Mapping[str, Tensor]) -> None:
+        """Set `mean` and `scale` from the training part, {input: (rows, ...)}."""
+        x = self._flat(inputs).unsqueeze(1)
+        found = statistics(", ".join(self._names), x, x.new_ones(x.shape[:2], dtype=torch.bool))
+        for buffer, value in zip((self.mean, self.scale), found, strict=True):
+            buffer.copy_(value)
+
+    def _flat(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        parts = [inputs[name].flatten(1) for name in self._names]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)

@@ -14,10 +14,15 @@ __all__ = [
     "AttentivePooling",
     "Dense",
     "Squeeze",
+    "chosen",
     "frame_shape",
+    "grouped",
     "halved",
+    "last_valid",
     "mean_over_time",
+    "mean_over_valid",
     "normalise",
+    "turned",
 ]
 
 _LOG_POWER_FLOOR = 0.01  # added to a bin's variance: a constant bin stays zero
@@ -55,9 +60,41 @@ def mean_over_time(x: Tensor) -> Tensor:
     return functional.avg_pool1d(x, x.shape[2])
 
 
+def mean_over_valid(x: Tensor, mask: Tensor) -> Tensor:
+    """(batch, channels, time), zero where invalid, and (batch, time) to (batch, channels)."""
+    share = mean_over_time(mask.unsqueeze(1)).clamp(min=_LEAST)
+    return (mean_over_time(x) / share).squeeze(2)
+
+
 def halved(mask: Tensor) -> Tensor:
     """The mask (batch, time) of what a layer with stride 2 gives: output k stands at frame 2 k."""
     return mask[:, ::2]
+
+
+def grouped(x: Tensor, size: int) -> Tensor:
+    """(batch, channels, time) with zeros behind, up to a whole number of groups of `size`.
+
+    What pools over groups then gives as much however long the padding is.
+    """
+    return functional.pad(x, (0, -x.shape[2] % size))
+
+
+def last_valid(mask: Tensor) -> Tensor:
+    """The index (batch, 1) of the last valid item; 0 where there is none."""
+    at = torch.arange(mask.shape[1], device=mask.device).unsqueeze(0)
+    return (at * mask.to(at.dtype)).amax(1, keepdim=True)
+
+
+def turned(mask: Tensor) -> Tensor:
+    """Indices (batch, time) that turn a window round up to its last valid frame; its own inverse
+    there, and 0 behind, where nothing is read."""
+    at = torch.arange(mask.shape[1], device=mask.device).unsqueeze(0)
+    return (last_valid(mask) - at).clamp(min=0)
+
+
+def chosen(x: Tensor, index: Tensor) -> Tensor:
+    """(batch, time, channels) in the order of `index` (batch, items)."""
+    return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[2]))
 
 
 class Dense(nn.Conv1d):
@@ -66,8 +103,8 @@ class Dense(nn.Conv1d):
     A matrix product takes another kernel for a batch of one than for many, and other bits.
     """
 
-    def __init__(self, n_in: int, n_out: int) -> None:
-        super().__init__(n_in, n_out, 1)
+    def __init__(self, n_in: int, n_out: int, *, bias: bool = True) -> None:
+        super().__init__(n_in, n_out, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels) or (batch, channels, time), as `torch.nn.Linear` over channels."""

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import ConfigError
-from engine.networks.masked import AttentivePooling, Dense, frame_shape, halved, normalise
+from engine.networks.masked import (
+    AttentivePooling,
+    Dense,
+    chosen,
+    frame_shape,
+    halved,
+    normalise,
+    turned,
+)
 
 __all__ = ["Parallel"]
 
@@ -78,23 +86,10 @@ class Parallel(nn.Module):
             mask = halved(mask)
             x = torch.relu(layer(x)) * mask.unsqueeze(1)
         x = x.transpose(1, 2)  # (batch, time, width)
-        turned = _turn(mask)
+        back_to_front = turned(mask)
         # one batch of both ways: never of one row, for which runtimes take other kernels
-        both = torch.stack((x, _gather(x, turned))).flatten(0, 1)
+        both = torch.stack((x, chosen(x, back_to_front))).flatten(0, 1)
         onward, back = self.recurrent(both)[0].unflatten(0, (2, -1)).unbind(0)
-        read = torch.cat((onward, _gather(back, turned)), 2)
+        read = torch.cat((onward, chosen(back, back_to_front)), 2)
         pooled: Tensor = self.sequence_pool(read.transpose(1, 2), mask)
         return pooled
-
-
-def _turn(mask: Tensor) -> Tensor:
-    """Indices (batch, time) that turn a window round up to its last valid frame; its own inverse
-    there, and 0 behind, where nothing is read."""
-    at = torch.arange(mask.shape[1], device=mask.device).unsqueeze(0)
-    last = (at * mask.to(at.dtype)).amax(1, keepdim=True)
-    return (last - at).clamp(min=0)
-
-
-def _gather(x: Tensor, index: Tensor) -> Tensor:
-    """(batch, time, channels) in the order of (batch, time)."""
-    return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[2]))

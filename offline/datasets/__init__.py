@@ -22,7 +22,8 @@ class LabelledRecording:
     the recording, whose stream then carries it. `groups` are attributes such as gender, where the
     data set tells them. `part` says which part of the file it is, in the words of the data set's
     own reader, and `options` with which of that reader's options it was listed. `soft` {label:
-    share} are votes that add up to 1, `dimensions` the truth in valence, arousal, dominance, 0 to 1.
+    share} are votes that add up to 1; `dimensions` is the truth in valence, arousal and dominance,
+    from 0 to 1.
     """
 
     uid: str

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from engine.errors import DataError
 from offline.datasets import Broken, LabelledRecording
+from offline.labels import CODES
 from sources.files import open_recording
 
 __all__ = ["CHANNELS", "LABELS", "LICENCE", "broken", "recordings"]
 
-LABELS = ("rest", "task")
+LABELS = tuple(CODES["eegmat"].values())
 LICENCE = "ODC-BY 1.0"
 CHANNELS = (
     "Fp1", "Fp2", "F3", "F4", "F7", "F8", "T3", "T4", "C3", "C4",
@@ -51,7 +52,7 @@ def recordings(root: str | Path) -> list[LabelledRecording]:
                 uid=f"{subject}/{part}",
                 dataset="eegmat",
                 subject=subject,
-                label=LABELS[part - 1],
+                label=CODES["eegmat"][str(part)],
                 path=path,
                 trial=str(part),
                 groups={"gender": gender} if gender else {},

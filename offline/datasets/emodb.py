@@ -11,20 +11,14 @@ from pathlib import Path
 
 from offline.datasets import Broken, LabelledRecording
 from offline.datasets.clips import Clip, broken_clips, labelled_clips, left_out_clips
+from offline.labels import CODES
 
 __all__ = ["LABELS", "LICENCE", "broken", "left_out", "recordings"]
 
 LABELS = ("neutral", "happy", "sad", "angry", "fear", "disgust")
 LICENCE = "CC0-1.0"
 _NAME = re.compile(r"(\d\d)([ab]\d\d)([A-Z])[a-z]?")
-_CODES = {
-    "N": "neutral",
-    "F": "happy",  # Freude
-    "T": "sad",  # Trauer
-    "W": "angry",  # Wut
-    "A": "fear",  # Angst
-    "E": "disgust",  # Ekel
-}
+_CODES = CODES["emodb"]
 _BOREDOM = "L"  # Langeweile
 _GENDERS = {
     **dict.fromkeys(("03", "10", "11", "12", "15"), "m"),
@@ -47,8 +41,8 @@ def left_out(root: str | Path) -> list[Broken]:
     return left_out_clips(root, _parse)
 
 
-def _parse(stem: str) -> Clip | None:
-    match = _NAME.fullmatch(stem)
+def _parse(path: Path) -> Clip | None:
+    match = _NAME.fullmatch(path.stem)
     if match is None:
         return None
     speaker, _, letter = match.groups()

@@ -11,20 +11,14 @@ from pathlib import Path
 
 from offline.datasets import Broken, LabelledRecording
 from offline.datasets.clips import Clip, broken_clips, genders, labelled_clips
+from offline.labels import CODES
 
 __all__ = ["LABELS", "LICENCE", "broken", "recordings"]
 
 LABELS = ("neutral", "happy", "sad", "angry", "fear", "surprise")
 LICENCE = "CC BY-NC-SA 4.0"
 _NAME = re.compile(r"([A-Z]{2}\d)_([a-z]+)_(\d+)")
-_WORDS = {
-    "neutral": "neutral",
-    "happiness": "happy",
-    "sadness": "sad",
-    "anger": "angry",
-    "fear": "fear",
-    "surprised": "surprise",
-}
+_WORDS = CODES["nemo"]
 
 
 def recordings(root: str | Path) -> list[LabelledRecording]:
@@ -41,8 +35,8 @@ def broken(root: str | Path) -> list[Broken]:
     return broken_clips(root, partial(_parse, {}))
 
 
-def _parse(told: dict[str, str], stem: str) -> Clip | None:
-    match = _NAME.fullmatch(stem)
+def _parse(told: dict[str, str], path: Path) -> Clip | None:
+    match = _NAME.fullmatch(path.stem)
     if match is None:
         return None
     speaker, word, _ = match.groups()

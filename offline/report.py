@@ -1,0 +1,102 @@
+"""What a report tells: figures, baselines, curves and pictures of one evaluation, in one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.bundle import Bundle
+from offline.beside import Beside
+from offline.readers import DATASETS, reader
+from offline.report_page import page
+from offline.verdicts import Row
+
+__all__ = ["write"]
+
+
+def write(
+    folder: Path,
+    figures: Mapping[str, Any],
+    rows: Sequence[Row],
+    bundle: Bundle,
+    *,
+    beside: Beside | None = None,
+    limits: Sequence[str] | None = None,
+) -> Path:
+    """Write `folder`/index.html, one self-contained page, and `folder`/report.json; the page.
+
+    `figures` are those of `offline.evaluate.summarise` (give it `linear=beside.linear`) and of
+    `vagus train`: where there is `runs`, a list of maps with `fold`, `seed`, `losses` [loss of
+    each epoch] and `scores` [[epoch, validation UAR]], the page draws training curves, the run
+    that equals `shipped` {fold, seed} in bold; `level` ("L0" to "L4") is the rung of the leak
+    ladder; `compared` {"zero": {uar, uar_ci95, accuracy, ...}} becomes the comparison of paddings.
+    `rows` are the predictions that were judged; `beside` is what an `offline.beside.Onlooker` saw
+    while they were made, in the same order. `limits` are the card's where not given.
+    """
+    told = {
+        "figures": dict(figures),
+        "bundle": _about(bundle),
+        "limits": list(_limits(bundle) if limits is None else limits),
+        "warnings": _warnings(figures["dataset"]),
+        "embeddings": {} if beside is None else _embeddings(rows, bundle.labels, beside),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    html = folder / "index.html"
+    html.write_text(page(told), encoding="utf-8")
+    text = json.dumps(told, indent=1, default=lambda points: points.round(4).tolist())
+    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    return html
+
+
+def _about(bundle: Bundle) -> dict[str, Any]:
+    args = ", ".join(f"{key} {value}" for key, value in bundle.network.get("args", {}).items())
+    name = str(bundle.network.get("name", "none"))
+    return {
+        "id": bundle.id,
+        "sha256": bundle.sha256,
+        "labels": list(bundle.labels),
+        "inputs": msgspec.to_builtins(dict(bundle.inputs)),
+        "network": f"{name} ({args})" if args else name,
+        "data": bundle.data,
+        "licence": bundle.licence,
+        "seen_subjects": list(bundle.seen_subjects),
+    }
+
+
+def _limits(bundle: Bundle) -> list[str]:
+    """What the bundle's card lists under its last heading."""
+    text = (bundle.path / "CARD.md").read_text(encoding="utf-8")
+    _, _, part = text.partition("## Limits\n")
+    part = part.partition("\n## ")[0]
+    return [line.removeprefix("- ") for line in part.splitlines() if line.startswith("- ")]
+
+
+def _warnings(dataset: str) -> list[str]:
+    """What the data sets' readers warn of."""
+    names = [name for name in dataset.split(", ") if name in DATASETS]
+    found = [(name, getattr(reader(name), "WARNING", None)) for name in names]
+    return [f"{name}: {text}" for name, text in found if text is not None]
+
+
+def _embeddings(rows: Sequence[Row], labels: Sequence[str], beside: Beside) -> dict[str, Any]:
+    """Pictures {name: points (m, 2)} of the rows that are noted, their truth, what was right."""
+    from offline.embeddings import neighbours, principal
+
+    if len(beside.at) < 2:
+        return {}
+    points, shares = principal(beside.embeddings)
+    pictures = {f"principal components: {shares[0]:.0%} and {shares[1]:.0%} of variance": points}
+    found = neighbours(beside.embeddings)
+    if found is not None:
+        pictures["t-SNE, seed 0"] = found
+    noted = [rows[i] for i in beside.at]
+    said = [max(labels, key=lambda label, p=row.probabilities: p[label]) for row in noted]  # type: ignore[misc]
+    return {
+        "points": pictures,
+        "truth": [list(labels).index(row.truth) for row in noted],
+        "right": [label == row.truth for label, row in zip(said, noted, strict=True)],
+    }
