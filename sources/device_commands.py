@@ -1,15 +1,18 @@
-"""The commands `devices` and `doctor`: what is there, and what is wrong."""
+"""The commands `devices`, `doctor` and `play`: what is there, what is wrong, a file as a device."""
 
 from __future__ import annotations
 
 import json
+import signal
+import threading
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from engine.errors import ResourceError
+from engine.errors import ConfigError, ResourceError
 
-__all__ = ["devices", "doctor"]
+__all__ = ["devices", "doctor", "play"]
 
 _JSON = typer.Option("--json", help="As one JSON object.")
 _TITLES = {"microphones": "microphones", "cameras": "cameras", "lsl": "LSL streams"}
@@ -50,6 +53,33 @@ def doctor(as_json: Annotated[bool, _JSON] = False) -> None:
     broken = [f.what for f in findings if f.needed and not f.ok]
     if broken:
         raise ResourceError(f"vagus cannot run here as it is: {', '.join(broken)}")
+
+
+def play(
+    path: Annotated[Path, typer.Argument(help="A recording, such as an EDF, XDF or CNT file.")],
+    lsl: Annotated[bool, typer.Option("--lsl", help="As LSL outlets.")] = False,
+    stream: Annotated[
+        str | None, typer.Option("--stream", help="Only this stream; else all.")
+    ] = None,
+    now: Annotated[
+        bool, typer.Option("--now", help="Begin at once, not when somebody listens.")
+    ] = False,
+) -> None:
+    """Let a file impersonate a device: its streams, with labels and units, and its markers."""
+    from rich.console import Console
+
+    from sources.files import open_recording
+    from sources.play import play as run
+
+    if not lsl:
+        raise ConfigError("play: say as what; --lsl makes LSL outlets")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    console = Console(stderr=True)
+    with console.status(f"opening {path.name}") as status:
+        n = run(open_recording(path), stream, wait=not now, stop=stop, say=status.update)
+    print(f"{path.name}: {n} samples sent")
 
 
 def _line(kind: str, one: dict[str, Any]) -> str:

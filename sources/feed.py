@@ -17,6 +17,7 @@ from sources.replay import ReplaySource
 
 __all__ = ["chunks", "match_bundles", "play_recording", "recording_plan", "session_name"]
 
+_MARKERS = "markers"  # the stream that a file's own markers are told of
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -92,12 +93,17 @@ def play_recording(
         if stream.info.name in player.session.streams:
             yield from player.command("connect", stream=stream.info.name, info=stream.info)
 
-    def paced() -> Iterator[Chunk]:
-        for end_s, chunk in chunks(recording, player.session.streams, size):
-            pace(end_s)
-            yield chunk
-
-    yield from player.play(paced())
+    marks = iter(recording.markers)
+    mark = next(marks, None)
+    for end_s, chunk in chunks(recording, player.session.streams, size):
+        pace(end_s)
+        while mark is not None and mark[0] <= end_s:
+            yield from player.command("mark", value=mark[1], t=mark[0], stream=_MARKERS)
+            mark = next(marks, None)
+        yield from player.push(chunk)
+    for time_s, value in [] if mark is None else [mark, *marks]:
+        yield from player.command("mark", value=value, t=time_s, stream=_MARKERS)
+    yield from player.play(())
 
 
 def _read(

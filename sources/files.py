@@ -13,9 +13,11 @@ from engine.plugins import nearest
 from sources.audio import read_audio
 from sources.cnt import read_cnt
 from sources.edf import read_edf
+from sources.mne_files import MNE, read_mne
 from sources.npz import read_npz
 from sources.recording import RecordedStream, Recording
 from sources.video import VIDEO, read_video
+from sources.xdf import read_xdf
 
 __all__ = [
     "READABLE",
@@ -34,6 +36,8 @@ _READERS = {
     ".npz": read_npz,
     ".ogg": read_audio,
     ".wav": read_audio,
+    ".xdf": read_xdf,
+    **dict.fromkeys(MNE, read_mne),
     **dict.fromkeys(VIDEO, read_video),
 }
 READABLE = frozenset(_READERS)

@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.errors import DataError
 from engine.types import Array, StreamInfo
+from sources.containers import shortfall
 from sources.recording import RecordedStream, Recording
 from sources.soundtrack import read_soundtrack
 
@@ -26,7 +27,6 @@ _USUAL_HZ = (15.0, 24.0 * _NTSC, 24.0, 25.0, 30.0 * _NTSC, 30.0, 50.0, 60.0 * _N
 _DEFAULT_HZ = 25.0  # where the header tells none
 _ROUNDED = 2e-3  # how far a rate may be off a usual one where stamps are whole milliseconds
 _JUMP_S = 1.0  # so long without a picture, and a new segment begins
-_THERE = 0.8  # of the pictures that the header counts; with fewer the file is cut off
 _CUT_OFF = "the file was cut off or changed"
 
 
@@ -37,7 +37,6 @@ class _Index:
     times_s: Array
     shape: tuple[int, int, int]
     rate_hz: float  # as the header says; may be anything
-    n_promised: float
 
 
 def read_video(path: Path) -> Recording:
@@ -48,6 +47,8 @@ def read_video(path: Path) -> Recording:
     by decoding them: what headers say of their number is an estimate. The sound is the stream
     `voice`, see `soundtrack`.
     """
+    if why := shortfall(path):
+        raise DataError(f"{path}: {why}; {_CUT_OFF}")
     stat = path.stat()
     index = _indexed(path, stat.st_mtime_ns, stat.st_size)
     rate_hz, stamps, warnings = _placed(index)
@@ -56,9 +57,9 @@ def read_video(path: Path) -> Recording:
     gaps = np.flatnonzero(np.diff(index.times_s) > _JUMP_S) + 1 if stamps is not None else ()
     starts = (0, *(int(at) for at in gaps))
     pictures = RecordedStream(info, n, _Pictures(path, n, index.shape), stamps, None, starts)
-    sound, why = read_soundtrack(path)
+    sound, unheard = read_soundtrack(path)
     streams = (pictures,) if sound is None else (pictures, sound)
-    return Recording(path.stem, path, streams, warnings=(*warnings, *why))
+    return Recording(path.stem, path, streams, warnings=(*warnings, *unheard))
 
 
 class _Pictures:
@@ -127,14 +128,8 @@ def _indexed(path: Path, mtime_ns: int, size: int) -> _Index:
         np.array(times_s[1:]),
         picture.shape,
         film.get(cv2.CAP_PROP_FPS),
-        film.get(cv2.CAP_PROP_FRAME_COUNT),
     )
     film.release()
-    n = len(index.times_s)
-    if n < _THERE * index.n_promised:
-        raise DataError(
-            f"{path}: promises {index.n_promised:.0f} pictures; {n} can be decoded; {_CUT_OFF}"
-        )
     return index
 
 

@@ -10,21 +10,32 @@ from engine.errors import ConfigError, SourceLost
 from engine.plugins import nearest
 from engine.types import StreamInfo
 
-__all__ = ["MATCHES", "Found", "check_size", "choose", "condition", "found", "signature"]
+__all__ = [
+    "KINDS",
+    "MATCHES",
+    "UNITS",
+    "USUAL_UNIT",
+    "Found",
+    "check_size",
+    "choose",
+    "condition",
+    "found",
+    "signature",
+]
 
 MATCHES = ("name", "type", "source_id", "host")
 _PROPERTY = {"host": "hostname"}
 _MAX_CHANNELS = 4096
 _MAX_RATE_HZ = 1_000_000.0
 _MAX_XML = 1 << 20  # characters of metadata
-_KINDS = {
+KINDS = {
     "eeg": "eeg",
     "audio": "voice",
     "markers": "marker",
     "marker": "marker",
     "video": "face",
 }
-_UNITS = {
+UNITS = {
     "microvolts": "uV",
     "microvolt": "uV",
     "uv": "uV",
@@ -45,7 +56,7 @@ _UNITS = {
     "normalized": "fs",
     "fs": "fs",
 }
-_USUAL_UNIT = {"eeg": "uV", "voice": "fs"}  # where the metadata names none
+USUAL_UNIT = {"eeg": "uV", "voice": "fs"}  # where the metadata names none
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +149,7 @@ def signature(stream: str, info: Any, kind: str | None, unit: str | None) -> Str
     check_size(about)
     if len(info.as_xml()) > _MAX_XML:
         raise SourceLost(f"{about} has metadata of over {_MAX_XML >> 20} MB; it is not read")
-    kind = kind or _KINDS.get(about.type.lower(), "physio")
+    kind = kind or KINDS.get(about.type.lower(), "physio")
     if kind == "marker":
         return StreamInfo(stream, kind, None, ("marker",), "", (1,))
     labels = [label or "" for label in info.get_channel_labels() or ()]
@@ -153,6 +164,6 @@ def signature(stream: str, info: Any, kind: str | None, unit: str | None) -> Str
             "in the source, or let the device send one stream per unit"
         )
     told = next(iter(units), "")
-    unit = unit or _UNITS.get(told, told) or _USUAL_UNIT.get(kind, "")
+    unit = unit or UNITS.get(told, told) or USUAL_UNIT.get(kind, "")
     rate_hz = about.rate_hz or None
     return StreamInfo(stream, kind, rate_hz, tuple(labels), unit, (len(labels),))
