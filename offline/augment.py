@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from engine.types import Array
 from offline.chance import Chance
@@ -37,6 +38,7 @@ __all__ = [
     "spec_augment",
     "speed",
     "time_mask",
+    "turn",
 ]
 
 _NEPER_PER_DB = math.log(10.0) / 10.0  # of a power's natural logarithm
@@ -180,6 +182,23 @@ def crop(
     return x, valid
 
 
+def turn(
+    x: Tensor, valid: Tensor, chance: Chance, typical: Typical, *,
+    degrees: float = 12.0, zoom: float = 0.12,
+) -> _Windows:  # fmt: skip
+    """Pictures turned by up to `degrees` and larger or smaller by up to the share `zoom`, all of a
+    window alike; the edge is repeated."""
+    angle = _either_way(chance) * math.radians(degrees)
+    size = (_either_way(chance) * math.log1p(zoom)).exp()
+    rows = [[angle.cos(), -angle.sin(), 0 * angle], [angle.sin(), angle.cos(), 0 * angle]]
+    place = torch.stack([torch.stack(row, 1) for row in rows], 1) * size[:, None, None]
+    # (n, time, height, width, colours) -> (n, time * colours, height, width)
+    flat = x.permute(0, 1, 4, 2, 3).flatten(1, 2)
+    grid = functional.affine_grid(place, list(flat.shape), align_corners=False)
+    turned = functional.grid_sample(flat, grid, padding_mode="border", align_corners=False)
+    return turned.reshape(*x.shape[:2], x.shape[4], *x.shape[2:4]).permute(0, 1, 3, 4, 2), valid
+
+
 def light(
     x: Tensor, valid: Tensor, chance: Chance, typical: Typical, *,
     contrast: float = 0.2, brightness: float = 0.2,
@@ -218,7 +237,7 @@ AUGMENTS: Mapping[str, Callable[..., _Windows]] = {
     made.__name__: made
     for made in (
         noise, channel_drop, gain, sign_flip, time_mask, speed, colour, coloured_noise,
-        spec_augment, flip, crop, light, cutout,
+        spec_augment, flip, crop, turn, light, cutout,
     )
 }  # fmt: skip
 GIVEN = ("x", "valid", "chance", "typical")  # what is not for a config to say

@@ -22,6 +22,7 @@ __all__ = ["Draws", "Judged", "Material", "material"]
 
 _ROWS = 256  # windows judged at once
 _SOME, _SOME_BYTES = 8192, 256e6  # windows that are enough to know what is typical
+_NEVER = 1e-9  # the share of a label that there is none of
 _ROOM = 0.6  # of a GPU's free memory that windows may take
 
 
@@ -96,7 +97,9 @@ class Draws:
     """The batches of every epoch, each a pure function of seed, epoch and place.
 
     Out of the windows `rows` of `given` and no others: all of them once an epoch, or as many draws
-    with `balance` between the labels. `weight` (labels,) is for the loss.
+    with `balance` between the labels. `weight` (labels,) is for the loss, and `offset` (labels,)
+    for the logits in it: they learn what speaks for a label beyond its share of the draws (logit
+    adjustment, Menon et al. 2021).
     """
 
     def __init__(
@@ -111,6 +114,9 @@ class Draws:
         self.weight = weights if told.balance == "weights" else None
         power = {"sampling": 1.0, "sqrt-sampling": 0.5}.get(told.balance)
         self._chance = None if power is None else _shares(rare[labels] ** power)
+        drawn = np.bincount(labels, self._chance, len(counts)) if power else counts
+        share = torch.tensor(np.maximum(drawn, _NEVER) / drawn.sum(), dtype=torch.float32)
+        self.offset = told.adjust * share.log() if told.adjust else None
         self._n = told.draws or len(rows)
         if self._chance is None:
             self._n = min(self._n, len(rows))

@@ -1,16 +1,16 @@
-"""The commands of the offline module: train, evaluate, bundle, data."""
+"""The commands of the offline module: train, bundle, data."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from engine.errors import ConfigError, DataError
 
-__all__ = ["bundle", "check", "data", "evaluate", "leak_check", "show", "train", "verify"]
+__all__ = ["bundle", "check", "data", "leak_check", "show", "train", "verify"]
 
 _DATA = typer.Option("--data", help="The folder with the data set's files.")
 _JSON = typer.Option("--json", help="As one JSON object.")
@@ -47,62 +47,6 @@ def train(
     low, high = made.metrics["uar_ci95"]
     print(f"{made.id}: UAR {made.metrics['uar']:.3f} [{low:.3f}, {high:.3f}]; {made.protocol}")
     print(f"written: {folder}: {', '.join(sorted(_written(folder)))}")
-
-
-def evaluate(
-    bundle: Annotated[str, typer.Argument(help="A bundle: a shipped name, or a path.")],
-    dataset: Annotated[str, typer.Option("--dataset", help="What the data are.")],
-    data: Annotated[Path | None, _DATA] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="FILE:PART, for example split.json:test")
-    ] = None,
-    unit: Annotated[
-        str, typer.Option("--unit", help="What is counted: window or recording.")
-    ] = "window",
-    calibrate: Annotated[
-        float | None,
-        typer.Option("--calibrate", help="Seconds of each subject's rest that a bundle learns on."),
-    ] = None,
-    include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Also subjects that it was trained on.")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="A folder for predictions.jsonl and metrics.json.")
-    ] = None,
-    as_json: Annotated[bool, _JSON] = False,
-) -> None:
-    """Judge a bundle on labelled recordings, through the very session that serves."""
-    from engine.bundle import Bundle
-    from offline.evaluate import predict, summarise
-    from offline.readers import read
-
-    if unit not in ("window", "recording"):
-        raise ConfigError(f"--unit {unit}: expected window or recording")
-    loaded = Bundle.load(bundle)
-    found = read(dataset, data)
-    seen = sorted({r.subject for r in found} & set(loaded.seen_subjects))
-    if not include_seen:
-        found = [r for r in found if r.subject not in seen]
-    protocol = "all subjects" if include_seen else "subjects that the bundle never saw"
-    if split is not None:
-        found, protocol = _side(found, split)
-    if not found:
-        raise DataError(
-            f"no recording is left: {bundle} was trained on all of {_few(seen)}; "
-            "--include-seen judges them all the same"
-        )
-    rows = predict(loaded, found, calibrate)
-    figures = summarise(rows, loaded.labels, dataset=dataset, protocol=protocol, unit=unit)
-    figures |= {"seen_subjects": seen, "bundle": loaded.id, "sha256": loaded.sha256}
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
-        with (out / "predictions.jsonl").open("w", encoding="utf-8") as lines:
-            for row in rows:
-                names = ("recording", "subject", "t", "first", "last", "truth", "probabilities")
-                line = {name: getattr(row, name) for name in names}
-                lines.write(json.dumps(line) + "\n")
-    print(json.dumps(figures) if as_json else _table(figures))
 
 
 bundle = typer.Typer(help="Look into bundles: show, verify.", no_args_is_help=True)
@@ -183,38 +127,3 @@ def _written(folder: Path) -> set[str]:
     """What a user looks for in a training's folder, as far as it is there."""
     names = ("bundle", "report/index.html", "metrics.json", "split.json", "config.yaml")
     return {name for name in names if (folder / name).exists()}
-
-
-def _side(recordings: list[Any], where: str) -> tuple[list[Any], str]:
-    from offline.splits import PARTS, read_split
-
-    file, _, part = where.rpartition(":")
-    if not file or part not in PARTS:
-        raise ConfigError(
-            f"--split {where}: expected FILE:PART with PART one of {', '.join(PARTS)}"
-        )
-    read = read_split(file)
-    kept = [r for r in recordings if read.part_of(r) == part]
-    return kept, f"{read.protocol}, {part} part"
-
-
-def _few(names: list[str]) -> str:
-    more = f" ... {names[-1]} ({len(names)})" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
-
-
-def _table(figures: dict[str, Any]) -> str:
-    low, high = figures["uar_ci95"]
-    lines = [
-        f"{figures['bundle']} on {figures['dataset']}, {figures['protocol']}",
-        f"  UAR       {figures['uar']:.3f}  [{low:.3f}, {high:.3f}], "
-        f"{len(figures['subjects'])} subjects, {figures['n']} {figures['unit']}s",
-        f"  accuracy  {figures['accuracy']:.3f}  (most frequent label: {figures['majority']:.3f})",
-        f"  macro F1  {figures['macro_f1']:.3f}   ECE {figures['ece']:.3f}",
-    ]
-    width = max(len(label) for label in figures["labels"])
-    for label, row in zip(figures["labels"], figures["confusion"], strict=True):
-        lines.append(f"  {label:{width}s} {' '.join(f'{n:7d}' for n in row)}")
-    if figures["seen_subjects"]:
-        lines.append(f"  subjects seen in training: {_few(figures['seen_subjects'])}")
-    return "\n".join(lines)

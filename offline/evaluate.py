@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, TypeAlias
 
 from engine.bundle import Bundle
@@ -68,12 +69,7 @@ def predict(
 
 def configured(config: Config, load: Callable[[str, str], Bundle] = Bundle.load) -> Plans:
     """The plans of a session's config, for recordings: its streams by name, else by kind."""
-    loaded: dict[tuple[str, str], Bundle] = {}
-
-    def once(name: str, device: str) -> Bundle:
-        if (name, device) not in loaded:
-            loaded[name, device] = load(name, device)
-        return loaded[name, device]
+    once = cache(load)
 
     def planned(opened: Recording) -> SessionPlan:
         made = plan(config, "evaluate", opened.first_s, None, once)

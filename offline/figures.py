@@ -107,7 +107,8 @@ def concordance(rows: Sequence[Row], unit: str) -> dict[str, float]:
 
 def subsets(rows: Sequence[Row], labels: Sequence[str], unit: str) -> dict[str, dict[str, Any]]:
     """Every non-empty subset of several streams, fused out of what each of them said."""
-    streams = list(dict.fromkeys(name for row in rows for name in row.modalities))
+    fullest = sorted(rows, key=lambda row: -len(row.modalities))[0]  # in the session's order
+    streams = list(dict.fromkeys(n for row in (fullest, *rows) for n in row.modalities))
     found: dict[str, dict[str, Any]] = {}
     for size in range(1, len(streams) + 1):
         for chosen in combinations(streams, size):

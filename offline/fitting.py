@@ -59,6 +59,7 @@ class Learner(lightning.LightningModule):
     """
 
     weight: Tensor | None  # of the labels (labels,)
+    offset: Tensor | None  # of their logits, in the loss alone (labels,)
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Learner(lightning.LightningModule):
         drawn: Drawn,
         judge: Judge,
         weight: Tensor | None = None,
+        offset: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -77,6 +79,7 @@ class Learner(lightning.LightningModule):
         self.losses: list[float] = []  # the mean of each epoch
         self.tell: Tell = lambda done, total, text: None
         self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("offset", offset, persistent=False)
         self._told, self.drawn, self._judge = told, drawn, judge
         self._next_s = 0.0
 
@@ -118,8 +121,9 @@ class Learner(lightning.LightningModule):
         half = self._told.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             logits = self.network(batch.inputs, batch.valid)
+        logits = logits.float() if self.offset is None else logits.float() + self.offset
         loss = nn.functional.cross_entropy(
-            logits.float(), batch.truth, self.weight, label_smoothing=self._told.label_smoothing
+            logits, batch.truth, self.weight, label_smoothing=self._told.label_smoothing
         )
         extra = getattr(self.network, "extra_loss", None)
         return loss if extra is None else loss + extra

@@ -7,7 +7,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,19 @@ from sources.synthetic.bayes import bayes_rate
 __all__ = ["Choice", "Fit", "choose", "fit", "train"]
 
 _SD_FLOOR = 1e-6
+_BOUNDARIES = np.linspace(0.02, 0.98, 97)  # of all windows, below a boundary that is tried
+_SMOOTH = 5  # of them
 _SKIP_S = 2.0  # where the recipe says nothing: what a filter needs to settle
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One setting out of the search."""
+    """One setting out of the search; `offset` is added to the second label's logit."""
 
     variant: str
     c: float
     clip: float | None
+    offset: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,9 @@ def train(
         hop_s = recipe.train_hop_s or recipe.hop_s
         skip_s = _SKIP_S if recipe.skip_s is None else recipe.skip_s
         filled = 1.0 if recipe.min_filled is None else recipe.min_filled
-        sets[variant] = cut(recordings, recipe.specs(variant), hop_s, skip_s, filled)
+        sets[variant] = cut(
+            recordings, recipe.specs(variant), hop_s, skip_s, filled, recipe.calibrate_s
+        )
         say(f"{len(sets[variant])} windows cut ({variant})")
     rows: list[Row] = []
     chosen: list[dict[str, Any]] = []
@@ -94,7 +99,7 @@ def train(
         part = [r for r in recordings if r.subject in test]
         with tempfile.TemporaryDirectory() as folder:
             made = _bundle(recipe, sets, rest, choice, temperature, Path(folder) / "fold")
-            found = predict(made, part)
+            found = predict(made, part, recipe.calibrate_s)
         rows += found
         recall = summarise(found, recipe.labels, dataset="", protocol="", unit="window")["uar"]
         about = {"draw": draw, "test": list(test), "inner_uar": score, "test_uar": recall}
@@ -144,9 +149,13 @@ def choose(
             scores.append(metrics.uar(counts))
             logits.append(found)
             truth.append(y[judged])
-        score = float(np.mean(scores))
+        score, z, t = float(np.mean(scores)), np.concatenate(logits), np.concatenate(truth)
+        if recipe.search.boundary:
+            choice = replace(choice, offset=_boundary(z, t))
+            z[:, 1] += choice.offset
+            score = metrics.uar(metrics.confusion(t, z.argmax(1), len(recipe.labels)))
         if best is None or score > best[0]:
-            best = score, choice, np.concatenate(logits), np.concatenate(truth)
+            best = score, choice, z, t
     assert best is not None
     return best[1], best[0], temperature_of(best[2], best[3])
 
@@ -163,11 +172,25 @@ def fit(x: Array, y: Array, n_labels: int, choice: Choice) -> Fit:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=FutureWarning)
         model.fit(z, y)
-    weight, bias = model.coef_, model.intercept_
+    weight, bias = model.coef_, model.intercept_ + (choice.offset if n_labels == 2 else 0.0)
     if n_labels == 2:  # one row for the second label: the first one's logit is zero
         weight = np.concatenate([np.zeros_like(weight), weight])
         bias = np.concatenate([np.zeros_like(bias), bias])
     return Fit(mean, scale, weight, bias, choice.clip)
+
+
+def _boundary(logits: Array, truth: Array) -> float:
+    """What the second of two labels' logits lacks so that both are recalled best on average.
+
+    The mean recall is smoothed over neighbouring boundaries: its highest point alone is luck.
+    """
+    lead = logits[:, 1] - logits[:, 0]
+    boundaries = np.quantile(lead, _BOUNDARIES)
+    recalls = [
+        0.5 * ((lead[truth == 1] > b).mean() + (lead[truth == 0] <= b).mean()) for b in boundaries
+    ]
+    smooth = np.convolve(recalls, np.ones(_SMOOTH) / _SMOOTH, "same")
+    return float(-boundaries[int(np.argmax(smooth))])
 
 
 def _choices(recipe: Recipe) -> Iterator[Choice]:
@@ -233,4 +256,4 @@ def _targets(windows: WindowSet, labels: Sequence[str]) -> Array:
 
 
 def _plain(choice: Choice) -> dict[str, Any]:
-    return {"variant": choice.variant, "c": choice.c, "clip": choice.clip}
+    return asdict(choice)

@@ -21,10 +21,11 @@ from engine.config.yaml import Path as KeyPath
 from engine.errors import ConfigError
 from engine.plugins import load, names, nearest
 from offline.readers import DATASETS
+from offline.space import Space, space_faults
 from offline.splits import UNITS
 from offline.tuition import UNIT, Speech, Training, augment_faults
 
-__all__ = ["Folds", "Recipe", "Search", "Variant", "load_recipe", "recipe_names"]
+__all__ = ["Change", "Folds", "Recipe", "Search", "Variant", "load_recipe", "recipe_names"]
 
 SPEECH = "speech"  # several corpora of clips, by the map of that name
 
@@ -47,6 +48,9 @@ class Search(Part):
 
     c: list[float] = Field(default=[0.1], min_length=1, description="inverse regularisation")
     clip: list[float | None] = Field(default=[None], min_length=1, description="in deviations")
+    boundary: bool = Field(
+        default=False, description="of two labels: where the inner folds recall both best"
+    )
     variants: dict[Name, Variant] = Field(default_factory=lambda: {"plain": Variant()})
 
 
@@ -102,6 +106,9 @@ class Recipe(Part):
     speech: Speech | None = Field(default=None, description="for the data set `speech`")
     search: Search = Search()
     folds: Folds = Folds()
+    tune: dict[str, Space] = Field(
+        default_factory=dict, description="what `vagus tune` varies: keys as --set has them"
+    )
     abstain_below: float = Field(default=0.0, ge=0, le=1)
     batch_sizes: list[int] = Field(default=[1, 8, 64], min_length=1)
 
@@ -151,16 +158,11 @@ class Recipe(Part):
 
 def load_recipe(name: str, changes: Mapping[str, str] | None = None) -> Recipe:
     """The training config at a path, or the shipped one of that name; `changes` {"folds.seed":
-    "3"} override single keys. Raises ConfigError with line and column."""
-    path = Path(name)
-    if not path.is_file():
-        known = recipe_names()
-        if name not in known:
-            hint = nearest(name, known) or f"; shipped: {', '.join(known)}"
-            raise ConfigError(f"{name}: no such training config{hint}")
-        path = Path(str(_folder() / f"{name}.yaml"))
+    "3"} override single keys. A config with `like: NAME` says only what differs from the shipped
+    one of that name. Raises ConfigError with line and column."""
+    path = _file(name)
     text = path.read_bytes()
-    document = parse(text, path.name)
+    document = _completed(parse(text, path.name))
     for key, value in (changes or {}).items():
         _set(document, key, value)
     patterns = {NAME: "1 to 64 letters, digits, '-' or '_'", UNIT: f"one of {', '.join(UNITS)}"}
@@ -169,6 +171,44 @@ def load_recipe(name: str, changes: Mapping[str, str] | None = None) -> Recipe:
     for variant in recipe.search.variants:
         recipe.specs(variant)
     return recipe
+
+
+def _file(name: str) -> Path:
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = recipe_names()
+    if name not in known:
+        hint = nearest(name, known) or f"; shipped: {', '.join(known)}"
+        raise ConfigError(f"{name}: no such training config{hint}")
+    return Path(str(_folder() / f"{name}.yaml"))
+
+
+def _completed(document: Document) -> Document:
+    """A config with what it leaves to the one that it is `like`; maps are merged, key by key.
+
+    Another network has its own arguments, another data set its own options: those are not merged.
+    """
+    own = document.value
+    if not isinstance(own, dict) or "like" not in own:
+        return document
+    base = _completed(parse(_file(str(own["like"])).read_bytes(), f"{own['like']}.yaml")).value
+    assert isinstance(base, dict)
+    kept = dict(base)
+    for key, goes in (("network", "network_args"), ("dataset", "options")):
+        if key in own:
+            kept.pop(goes, None)
+    told = {key: value for key, value in own.items() if key != "like"}
+    return Document(document.name, _merged(kept, told), document.places)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    both = dict(base)
+    for key, value in own.items():
+        there = both.get(key)
+        nested = isinstance(there, dict) and isinstance(value, dict)
+        both[key] = _merged(there, value) if nested else value
+    return both
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -198,6 +238,7 @@ def _rules(value: Any) -> Iterator[tuple[KeyPath, str]]:
         if has and key in value:
             yield (key,), f"belongs to the linear search; beside `{min(has)}` it does nothing"
     yield from _network_faults(value, bool(has))
+    yield from space_faults(value)
     if "training" in has:
         yield from augment_faults(value)
 
@@ -216,6 +257,12 @@ def _network_faults(value: Mapping[str, Any], by_gradient: bool) -> Iterator[tup
         factory = load("vagus.networks", network)
         for key, fault in misfits(args, factory, given=("shapes", "n_labels")):
             yield ("network_args", *([key] if key else [])), fault
+        training = value.get("training")
+        compared = training.get("compare") if isinstance(training, dict) else None
+        for key in compared if isinstance(compared, dict) else ():
+            for _, fault in misfits({key: None}, factory, given=("shapes", "n_labels")):
+                if fault.startswith("unknown key"):
+                    yield ("training", "compare", key), fault
 
 
 def _set(document: Document, key: str, value: str) -> None:

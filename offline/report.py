@@ -22,7 +22,7 @@ def write(
     folder: Path,
     figures: Mapping[str, Any],
     rows: Sequence[Row],
-    bundle: Bundle,
+    bundle: Bundle | Sequence[Bundle],
     *,
     beside: Beside | None = None,
     limits: Sequence[str] | None = None,
@@ -34,15 +34,17 @@ def write(
     each epoch] and `scores` [[epoch, validation UAR]], the page draws training curves, the run
     that equals `shipped` {fold, seed} in bold; `level` ("L0" to "L4") is the rung of the leak
     ladder; `compared` {"zero": {uar, uar_ci95, accuracy, ...}} becomes the comparison of paddings.
-    `rows` are the predictions that were judged; `beside` is what an `offline.beside.Onlooker` saw
+    `bundle` is what was judged, or those of a session's streams. `rows` are the predictions;
+    `beside` is what an `offline.beside.Onlooker` saw
     while they were made, in the same order. `limits` are the card's where not given.
     """
+    bundles = [bundle] if isinstance(bundle, Bundle) else list(bundle)
     told = {
         "figures": dict(figures),
-        "bundle": _about(bundle),
-        "limits": list(_limits(bundle) if limits is None else limits),
+        "bundle": _about(bundles),
+        "limits": list(_limits(bundles) if limits is None else limits),
         "warnings": _warnings(figures["dataset"]),
-        "embeddings": {} if beside is None else _embeddings(rows, bundle.labels, beside),
+        "embeddings": {} if beside is None else _embeddings(rows, bundles[0].labels, beside),
     }
     folder.mkdir(parents=True, exist_ok=True)
     html = folder / "index.html"
@@ -52,27 +54,35 @@ def write(
     return html
 
 
-def _about(bundle: Bundle) -> dict[str, Any]:
-    args = ", ".join(f"{key} {value}" for key, value in bundle.network.get("args", {}).items())
-    name = str(bundle.network.get("name", "none"))
+def _about(bundles: Sequence[Bundle]) -> dict[str, Any]:
+    inputs = {name: spec for one in bundles for name, spec in one.inputs.items()}
+    seen = sorted({subject for one in bundles for subject in one.seen_subjects})
     return {
-        "id": bundle.id,
-        "sha256": bundle.sha256,
-        "labels": list(bundle.labels),
-        "inputs": msgspec.to_builtins(dict(bundle.inputs)),
-        "network": f"{name} ({args})" if args else name,
-        "data": bundle.data,
-        "licence": bundle.licence,
-        "seen_subjects": list(bundle.seen_subjects),
+        "id": " + ".join(one.id for one in bundles),
+        "sha256": ", ".join(one.sha256 for one in bundles),
+        "labels": list(bundles[0].labels),
+        "inputs": msgspec.to_builtins(inputs),
+        "network": "; ".join(dict.fromkeys(_network(one) for one in bundles)),
+        "data": " ".join(dict.fromkeys(one.data for one in bundles)),
+        "licence": "; ".join(dict.fromkeys(one.licence for one in bundles)),
+        "seen_subjects": seen,
     }
 
 
-def _limits(bundle: Bundle) -> list[str]:
-    """What the bundle's card lists under its last heading."""
-    text = (bundle.path / "CARD.md").read_text(encoding="utf-8")
-    _, _, part = text.partition("## Limits\n")
-    part = part.partition("\n## ")[0]
-    return [line.removeprefix("- ") for line in part.splitlines() if line.startswith("- ")]
+def _network(bundle: Bundle) -> str:
+    args = ", ".join(f"{key} {value}" for key, value in bundle.network.get("args", {}).items())
+    name = str(bundle.network.get("name", "none"))
+    return f"{name} ({args})" if args else name
+
+
+def _limits(bundles: Sequence[Bundle]) -> list[str]:
+    """What the bundles' cards list under their last heading."""
+    found: list[str] = []
+    for bundle in bundles:
+        text = (bundle.path / "CARD.md").read_text(encoding="utf-8")
+        part = text.partition("## Limits\n")[2].partition("\n## ")[0]
+        found += [line.removeprefix("- ") for line in part.splitlines() if line.startswith("- ")]
+    return list(dict.fromkeys(found))
 
 
 def _warnings(dataset: str) -> list[str]:

@@ -16,12 +16,9 @@ _SCORES = {
     "uar": "UAR", "accuracy": "accuracy", "macro_f1": "macro F1", "weighted_f1": "weighted F1",
     "kappa": "kappa", "mcc": "MCC", "auroc": "AUROC", "ece": "ECE", "brier": "Brier",
 }  # fmt: skip
-_DARK = 0.55  # share of a confusion's row from which on its cell needs light letters
-_BASELINES = {
-    "linear": "linear",
-    "majority": "majority",
-    "prior": "prior",
-}
+_DARK = 0.62  # share of a confusion's row from which on its cell needs light letters
+_FEW = 5  # labels whose confusion is set in large letters
+_BASELINES = ("linear", "majority", "prior")
 
 
 def page(told: Mapping[str, Any]) -> str:
@@ -121,15 +118,12 @@ def _confusion(figures: Mapping[str, Any]) -> str:
     body = ""
     for label, row in zip(figures["labels"], figures["confusion"], strict=True):
         total = sum(row) or 1
-        cells = "".join(
-            f'<td style="--share:{n / total:.3f}"{" class=dark" if n / total > _DARK else ""}>'
-            f"{n / total:.0%}<small>{n}</small></td>"
-            for n in row
-        )
+        cells = "".join(_cell(n, total) for n in row)
         body += f"<tr><th>{escape(label)}</th>{cells}</tr>"
+    kind = "confusion many" if len(figures["labels"]) > _FEW else "confusion"
     return _section(
         "Confusion",
-        f'<div class="wide"><table class="confusion"><thead><tr><th></th>{head}</tr></thead>'
+        f'<div class="wide"><table class="{kind}"><thead><tr><th></th>{head}</tr></thead>'
         f'<tbody>{body}</tbody></table></div><p class="note">Rows are the truth, columns what was '
         "said; the share of the row, and how many.</p>",
     )
@@ -191,7 +185,8 @@ def _training(figures: Mapping[str, Any]) -> str:
     drawn = "".join(f"<div>{curves(lines, name)}</div>" for lines, name in charts)
     rows = "".join(
         f"<tr><td>fold {run['fold']}, seed {run['seed']}</td>"
-        f"<td>{_number(run.get('epoch'), 0)}</td><td>{_number(run.get('uar'))}</td><td>{_number(run.get('test_uar'))}</td></tr>"
+        f"<td>{_number(run.get('epoch'), 0)}</td>"
+        f"<td>{_number(run.get('uar'))}</td><td>{_number(run.get('test_uar'))}</td></tr>"
         for run in runs
     )
     return _section(
@@ -299,6 +294,14 @@ def _section(title: str, inner: str) -> str:
 
 def _pair(*sections: str) -> str:
     return f'<div class="two">{"".join(sections)}</div>'
+
+
+def _cell(n: int, total: int) -> str:
+    if not n:
+        return '<td class="none" style="--share:0">·</td>'
+    share = n / total
+    kind = ' class="dark"' if share > _DARK else ""
+    return f'<td{kind} style="--share:{share:.3f}">{share:.0%}<small>{n}</small></td>'
 
 
 def _bar(share: float | None) -> str:

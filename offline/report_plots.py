@@ -65,10 +65,10 @@ class _Frame:
         parts.append(f'<text x="10" y="{y:.1f}" text-anchor="middle" {turned}>{y_name}</text>')
         return "".join(parts)
 
-    def svg(self, inner: str, told: str) -> str:
+    def svg(self, inner: str, told: str, kind: str = "") -> str:
         """The canvas around `inner`; `told` is what somebody hears who does not see it."""
         return (
-            f'<svg viewBox="0 0 {self.width:g} {self.height:g}" role="img" '
+            f'<svg{kind} viewBox="0 0 {self.width:g} {self.height:g}" role="img" '
             f'aria-label="{escape(told)}">{inner}</svg>'
         )
 
@@ -138,7 +138,7 @@ def scatter(points: Array, truth: Sequence[int], right: Sequence[bool], told: st
 def intervals(entries: Sequence[tuple[str, float, Sequence[float] | None]], chance: float) -> str:
     """Dots with whiskers, the first one ours: (name, value, (low, high)) on a line from 0 to 1."""
     row = 26.0
-    frame = _Frame(640, 30 + row * len(entries), (0, 1), (0, 1), 110, 44, 4, 26)
+    frame = _Frame(460, 30 + row * len(entries), (0, 1), (0, 1), 86, 44, 4, 26)
     bottom = frame.height - frame.bottom
     parts = []
     for value in (0, 0.25, 0.5, 0.75, 1):
@@ -156,7 +156,9 @@ def intervals(entries: Sequence[tuple[str, float, Sequence[float] | None]], chan
         inner += f'<circle class="mark" cx="{frame.at(value, 0)[0]:.1f}" cy="{y:.1f}" r="5"/>'
         inner += _text(frame.width - 2, y + 4, f"{value:.3f}", "end", "name")
         parts.append(f'<g class="{"ours" if i == 0 else "other"}">{inner}</g>')
-    return frame.svg("".join(parts), "unweighted average recall with 95 % intervals")
+    return frame.svg(
+        "".join(parts), "unweighted average recall with 95 % intervals", " data-narrow"
+    )
 
 
 def _ticks(low: float, high: float, n: int) -> list[float]:
@@ -166,7 +168,7 @@ def _ticks(low: float, high: float, n: int) -> list[float]:
     power = 10.0 ** np.floor(np.log10(rough))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * 0.99)
     first = np.ceil(low / step - 1e-9) * step
-    return [float(v) for v in np.arange(first, high + step * 1e-6, step)]
+    return [float(v) + 0.0 for v in np.arange(first, high + step * 1e-6, step).round(9)]
 
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,11 +12,13 @@ import numpy as np
 from torch import nn
 
 from engine import plugins
-from engine.bundle import InputSpec
+from engine.bundle import Bundle, InputSpec, save
+from engine.manifest import ENCODER
 from engine.types import Array
+from offline.card import card
 from offline.recipe import Recipe
 
-__all__ = ["HEADLINE", "describe", "network_of", "spread", "temperature_of"]
+__all__ = ["HEADLINE", "describe", "network_of", "reissue", "spread", "temperature_of"]
 
 HEADLINE = ("unit", "n", "uar", "uar_ci95", "accuracy", "majority", "macro_f1", "ece")
 
@@ -77,6 +81,34 @@ def describe(
         "felt_or_expressed": recipe.felt_or_expressed,
         "dimensions": recipe.dimensions,
     }
+
+
+def reissue(
+    made: Path,
+    path: Path,
+    figures: Mapping[str, Any],
+    limits: Sequence[str],
+    also: Sequence[str] = (),
+) -> Bundle:
+    """The bundle at `made`, of one run, once more at `path` with all runs' figures and its card."""
+    told = json.loads((made / "bundle.json").read_bytes())
+    for own in ("sha256", "format", "files"):
+        del told[own]
+    told["protocol"] = figures["protocol"]
+    told["metrics"] = {key: figures[key] for key in (*HEADLINE, *also)}
+    with np.load(made / "golden.npz", allow_pickle=False) as golden:
+        arrays = {name: golden[name] for name in golden.files}
+    encoder = made / ENCODER
+    save(
+        path,
+        told,
+        weights=(made / "weights.safetensors").read_bytes(),
+        model=(made / "model.onnx").read_bytes(),
+        golden=arrays,
+        card=card(told, figures, limits),
+        encoder=encoder.read_bytes() if encoder.is_file() else None,
+    )
+    return Bundle.load(path)
 
 
 def spread(rows: Array, n: int = 16) -> Array:

@@ -175,7 +175,11 @@ def _figures(rows: Sequence[Row], recipe: Recipe, sides: Sides) -> dict[str, Any
         f"the temperature, {', '.join(told.test)} are judged once; causal, every prediction of "
         "the serving runtime"
     )
-    common: dict[str, Any] = {"dataset": recipe.datasets[0], "protocol": protocol, "unit": "recording"}
+    common: dict[str, Any] = {
+        "dataset": recipe.datasets[0],
+        "protocol": protocol,
+        "unit": "recording",
+    }
     figures = summarise(rows, recipe.labels, **common)
     figures["unpredicted"] = len(sides.test) - len({row.recording for row in rows})
     corpora = {r.uid: r.dataset for r in sides.test}

@@ -25,7 +25,6 @@ from offline.baselines import fit_linear
 from offline.batches import Draws, Judged, Material, material
 from offline.beside import Beside, Onlooker, join
 from offline.cache import cached_cut, open_windows
-from offline.card import card
 from offline.datasets import LabelledRecording
 from offline.evaluate import Row, predict, summarise
 from offline.export import export
@@ -33,11 +32,11 @@ from offline.fitting import Batch, Learner, Tell, device_of, fit
 from offline.folds import divide, protocol_of, training_of, unit_of, write_splits
 from offline.parallel import Watch, complete_all, n_jobs
 from offline.recipe import Recipe
-from offline.shipping import describe, network_of, spread, temperature_of
+from offline.shipping import describe, network_of, reissue, spread, temperature_of
 from offline.splits import LEAKY, Split
 from offline.tuition import Training
 
-__all__ = ["Run", "complete", "train"]
+__all__ = ["Run", "complete", "learner_of", "train", "windows_of"]
 
 _GOLDEN, _BASELINE = 16, 2000  # windows for the golden values, and for a linear baseline
 
@@ -80,6 +79,10 @@ class Run:
     @property
     def predictions(self) -> Path:
         return self.out / "runs" / self.key / "predictions.jsonl"
+
+    @property
+    def bundle(self) -> Path:
+        return self.out / "runs" / self.key / "bundle"
 
 
 def train(
@@ -131,30 +134,16 @@ def _plan(
     watch: Watch,
 ) -> list[Run]:
     """All runs, their windows cut: of a test part only what trains in another fold."""
-
-    def cut(of: Sequence[LabelledRecording]) -> Path:
-        return cached_cut(
-            of,
-            recipe.specs("plain"),
-            recipe.train_hop_s or recipe.hop_s,
-            cache,
-            labels=recipe.labels,
-            skip_s=recipe.skip_s or 0.0,
-            filled=recipe.min_filled or 0.0,
-            calibrate_s=recipe.calibrate_s,
-            progress=lambda done, total: watch("cutting windows", done, total, ""),
-        )
-
     told = training_of(recipe)
     if told.split.unit == LEAKY:
-        windows = cut(recordings)
+        windows = windows_of(recipe, recordings, cache, watch)
         found = open_windows(windows)
         ids = [splits.window_id(*about) for about in zip(found.recording, found.t, strict=True)]
         made = divide(recipe, recordings, ids)
     else:
         made = divide(recipe, recordings)
         used = {r.uid for _, s in made for r in recordings if s.part_of(r) in ("train", "val")}
-        windows = cut([r for r in recordings if r.uid in used])
+        windows = windows_of(recipe, [r for r in recordings if r.uid in used], cache, watch)
     everything, files = tuple(recordings), splits.hash_files(recordings)
     return [
         Run(recipe, everything, replace(split, files=files), fold, seed, windows, out)
@@ -162,29 +151,33 @@ def _plan(
     ]
 
 
+def windows_of(
+    recipe: Recipe, recordings: Sequence[LabelledRecording], cache: Path, watch: Watch
+) -> Path:
+    """The windows of `recordings` as the recipe has them cut, in a folder below `cache`."""
+    return cached_cut(
+        recordings,
+        recipe.specs("plain"),
+        recipe.train_hop_s or recipe.hop_s,
+        cache,
+        labels=recipe.labels,
+        skip_s=recipe.skip_s or 0.0,
+        filled=recipe.min_filled or 0.0,
+        calibrate_s=recipe.calibrate_s,
+        progress=lambda done, total: watch("cutting windows", done, total, ""),
+    )
+
+
 def _fit(run: Run, tell: Tell) -> None:
     """Gradient descent on the training part; the weights that validated best are kept."""
-    told, device = run.told, device_of(run.told)
-    given, rows = _material(run)
-    drawn = Draws(given.on(device), rows["train"], told, run.seed, device)
-    by_recording = unit_of(run.recipe, run.recordings) == "recording"
-    judged = Judged(given.on(device), rows["val"], by_recording, device)
-
-    torch.manual_seed(run.seed)
-    network = network_of(run.recipe, given.shapes)
-    settle = getattr(network, "settle", None)
-    if settle is not None:  # what it normalises by: of the training part and nothing else
-        some = drawn.some()
-        settle(some.inputs, some.valid)
-
-    learner = Learner(network, told, drawn, judged, drawn.weight)
+    learner, judged = learner_of(run)
     begun = run.weights.with_suffix(".ckpt")
     begun.parent.mkdir(parents=True, exist_ok=True)
     start_s = time.perf_counter()
-    fit(learner, told, begun, tell, run.out / "logs" / run.key)
+    fit(learner, run.told, begun, tell, run.out / "logs" / run.key)
 
-    network.load_state_dict(learner.best["state"])
-    logits = judged.logits(network.to(device))
+    learner.network.load_state_dict(learner.best["state"])
+    logits = judged.logits(learner.network.to(device_of(run.told)))
     temperature = temperature_of(logits, judged.truth, judged.filled)
     kept = {
         **learner.best,
@@ -199,12 +192,32 @@ def _fit(run: Run, tell: Tell) -> None:
     begun.unlink()
 
 
+def learner_of(run: Run) -> tuple[Learner, Judged]:
+    """What is fitted, untrained, out of the training part alone; and the part that validates."""
+    told, device = run.told, device_of(run.told)
+    given, rows = _material(run)
+    drawn = Draws(given.on(device), rows["train"], told, run.seed, device)
+    by_recording = unit_of(run.recipe, run.recordings) == "recording"
+    judged = Judged(given.on(device), rows["val"], by_recording, device)
+
+    torch.manual_seed(run.seed)
+    network = network_of(run.recipe, given.shapes)
+    settle = getattr(network, "settle", None)
+    if settle is not None:  # what it normalises by: of the training part and nothing else
+        some = drawn.some()
+        settle(some.inputs, some.valid)
+    return Learner(network, told, drawn, judged, drawn.weight, drawn.offset), judged
+
+
 def _judge(run: Run, tell: Tell) -> None:
     """The test part, once, through the bundle as it would serve, with a linear baseline beside."""
-    made = _export(run, run.predictions.parent / "bundle", None)
-    given, rows = _material(run)
-    some = given.batch(torch.from_numpy(spread(rows["train"], _BASELINE)), torch.device("cpu"))
-    linear = fit_linear(*_arrays(some), some.truth.argmax(1).numpy(), len(run.recipe.labels))
+    made = _export(run)
+    linear = None
+    if not made.encoders:  # else what the graph reads is what training made of the windows
+        given, rows = _material(run)
+        some = given.batch(torch.from_numpy(spread(rows["train"], _BASELINE)), torch.device("cpu"))
+        truth = some.truth.argmax(1).numpy()
+        linear = fit_linear(*_arrays(some), truth, len(run.recipe.labels))
     look = Onlooker(made, linear)
     in_test = {i.rpartition("@")[0] for i in run.split.test} if run.split.unit == LEAKY else set()
     test = [r for r in run.recordings if r.uid in in_test or run.split.part_of(r) == "test"]
@@ -239,8 +252,9 @@ def _finish(runs: Sequence[Run], say: Callable[[str], None], compared: Mapping[s
     shipped = best[runs[0].fold]
     figures["shipped"] = {"fold": shipped.fold, "seed": shipped.seed}
     (out / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
-    bundle = _export(shipped, out / "bundle", figures)
-    # report.write(out / "report", figures, rows, bundle, beside=beside, limits=recipe.limits)
+    also = ("level", "uar_over_runs", "shipped")
+    bundle = reissue(shipped.bundle, out / "bundle", figures, recipe.limits, also)
+    report.write(out / "report", figures, rows, bundle, beside=beside)
     return bundle
 
 
@@ -286,21 +300,18 @@ def _compared(
     return {name: {key: figures[key] for key in keys} for name, figures in told.items()}
 
 
-def _export(run: Run, path: Path, figures: Mapping[str, Any] | None) -> Bundle:
-    """The run's best weights as a bundle; with `figures` the one that is shipped."""
+def _export(run: Run) -> Bundle:
+    """The run's best weights as a bundle, which is judged and may be shipped."""
     recipe = run.recipe
     kept = torch.load(run.weights, weights_only=True)
     given, rows = _material(run)
     network: nn.Module = network_of(recipe, given.shapes)
     network.load_state_dict(kept["state"])
     golden = given.batch(torch.from_numpy(spread(rows["val"], _GOLDEN)), torch.device("cpu"))
-    seen = {r.subject for r in run.recordings if run.split.part_of(r) in ("train", "val")}
-    if run.split.unit == LEAKY:
-        seen = {r.subject for r in run.recordings}
-    also = ("level", "uar_over_runs", "shipped")
-    about = describe(recipe, recipe.specs("plain"), kept["temperature"], seen, figures, also=also)
-    text = card(about, figures, recipe.limits) if figures else "one run\n"
-    return export(path, network, about, *_arrays(golden), text)
+    leaky = run.split.unit == LEAKY
+    seen = {r.subject for r in run.recordings if leaky or run.split.part_of(r) in ("train", "val")}
+    about = describe(recipe, recipe.specs("plain"), kept["temperature"], seen)
+    return export(run.bundle, network, about, *_arrays(golden), "one run\n")
 
 
 def _arrays(batch: Batch) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -53,6 +53,9 @@ class Training(Descent):
     split: Division = Division()
     draws: int | None = Field(default=None, ge=1, description="windows in an epoch; default: all")
     balance: Literal["none", "weights", "sampling", "sqrt-sampling"] = "weights"
+    adjust: float = Field(
+        default=0.0, ge=0, description="of the logits, by the log share of what is drawn"
+    )
     augment: dict[Name, list[dict[str, Any]]] = Field(default_factory=dict)
     compare: dict[str, list[Any]] = Field(
         default_factory=dict,

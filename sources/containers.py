@@ -55,4 +55,6 @@ def _flv_end(file: BinaryIO, n_bytes: int) -> int:
         if word >> 24 not in _FLV_TAGS:
             return n_bytes
         at += 15 + (word & 0xFFFFFF)
-    return int(at if at >= n_bytes else at + 11)
+    if at < n_bytes:  # the beginning of a tag
+        return int(at + 11)
+    return int(max(at - 4, n_bytes))  # some writers leave out the last 4 bytes

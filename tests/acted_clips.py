@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -31,10 +32,7 @@ def sounds(recording: LabelledRecording) -> Array:
     pitch = np.log(rate_hz / (again[:, lags].argmax(axis=1) + lags.start))
     hz = np.fft.rfftfreq(4 * loud.shape[1], 1 / rate_hz)
     edges = (100, 300, 600, 1000, 1600, 2400, 3400, 5000, 7500)
-    bands = [
-        np.log(spectrum[:, (hz >= a) & (hz < b)].mean() + 1e-9)
-        for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    bands = [np.log(spectrum[:, (hz >= a) & (hz < b)].mean() + 1e-9) for a, b in pairwise(edges)]
     envelope = np.log(power)
     return np.array(
         [

@@ -180,7 +180,9 @@ def test_a_step_gives_what_its_info_says_as_float32(name: str, args: Mapping[str
 @_step_rows
 def test_a_step_gives_as_many_items_as_its_ratio_says(name: str, args: Mapping[str, Any]) -> None:
     step, (x, valid) = _step(name, args), _input(name, 700)
-    assert step.info.rate_hz == pytest.approx((STREAMS.get(name, EEG).rate_hz or 0.0) * float(step.ratio), rel=1e-9)
+    assert step.info.rate_hz == pytest.approx(
+        (STREAMS.get(name, EEG).rate_hz or 0.0) * float(step.ratio), rel=1e-9
+    )
     assert step.delay_s >= 0
     n_out = 0
     for n in range(1, 700):

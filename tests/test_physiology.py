@@ -226,12 +226,13 @@ def skin_by_hand(x: Array, least: float = 0.01, tonic: int = 33, smooth: int = 5
          for i in range(n)]
     )  # fmt: skip
     slope, level = np.polyfit(np.arange(n) / 4 - (n - 1) / 8, slow, 1)
-    rises, low = [], y[0]
+    rises, flat = [], y - slope * np.arange(n) / 4
+    low = flat[0]
     for i in range(1, n):
-        if i + 1 == n or y[i + 1] < y[i]:
-            if y[i] - low >= least:
-                rises.append(y[i] - low)
-            low = y[i + 1] if i + 1 < n else low
+        if i + 1 == n or flat[i + 1] < flat[i]:
+            if flat[i] - low >= least:
+                rises.append(flat[i] - low)
+            low = flat[i + 1] if i + 1 < n else low
     mean = float(np.mean(rises)) if rises else 0.0
     return [level, slope, len(rises) / (n / 4), mean, float(np.std(y - slow))]
 
@@ -248,10 +249,9 @@ def test_responses_are_counted_and_measured_and_the_level_is_not_moved_by_them()
     found, calm = skin(sweat(onsets_s)), skin(sweat([]))
     assert found["responses"] == pytest.approx(4 / 60)
     assert found["amplitude"] == pytest.approx(0.29, rel=0.1)
-    assert found["level"] == pytest.approx(2.15, rel=0.02)
+    assert found["level"] == pytest.approx(calm["level"], rel=0.04)  # the mean: 7 % off
     assert found["phasic-std"] > 10 * calm["phasic-std"]
-    assert calm["responses"] == pytest.approx(1 / 60)  # the drift itself, one long rise
-    assert skin(sweat([], rise=0.0))["responses"] == 0
+    assert calm["responses"] == calm["amplitude"] == 0  # a drift is none
     assert calm["slope"] == pytest.approx(0.005, rel=0.01)
 
 

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.errors import DataError
+from engine.errors import ConfigError, DataError
 from offline.datasets import emodb, nemo, ravdess
+from offline.fixtures import Fixture, fixture
 from offline.readers import open_labelled, read, reader
+from offline.splits import leaks, make
+from tests.acted_clips import recall, sounds
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 real = pytest.mark.skipif(not (DATA / "speech").is_dir(), reason="the shared data is not there")
@@ -171,10 +174,84 @@ def test_clips_come_by_speaker_in_the_order_of_numbers(tmp_path: Path) -> None:
     ]
 
 
-def test_the_folds_of_ravdess_test_every_actor_once() -> None:
-    actors = [actor for fold in ravdess.official_folds() for actor in fold]
-    assert len(ravdess.official_folds()) == 6
-    assert sorted(actors) == [f"ravdess-{k:02d}" for k in range(1, 25)]
+def test_the_official_folds_of_ravdess_test_every_actor_once(tmp_path: Path) -> None:
+    write(tmp_path, *(f"03-01-05-01-01-01-{actor:02d}" for actor in range(1, 25)))
+    splits = make("official", ravdess.recordings(tmp_path))
+    assert [len(split.test) for split in splits] == [4] * 6
+    assert splits[0].test == ("ravdess-01", "ravdess-11", "ravdess-20", "ravdess-21")
+    tested = sorted(subject for split in splits for subject in split.test)
+    assert tested == [f"ravdess-{k:02d}" for k in range(1, 25)]
+    for split in splits:
+        assert {*split.train, *split.val, *split.test} == set(tested)
+        assert len(split.val) == 4
+        assert leaks(split) == []
+
+
+def test_folds_of_speakers_who_are_not_there_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, *(f"03-01-05-01-01-01-{actor:02d}" for actor in (1, 2, 3)))
+    splits = make("official", ravdess.recordings(tmp_path))
+    assert [split.test for split in splits] == [("ravdess-01",), ("ravdess-03",), ("ravdess-02",)]
+    write(tmp_path / "two", *(f"03-01-05-01-01-01-{actor:02d}" for actor in (1, 2)))
+    with pytest.raises(ConfigError, match="2 speakers are too few for fold 0 of EmoBox"):
+        make("official", ravdess.recordings(tmp_path / "two"))
+
+
+@pytest.fixture(scope="module")
+def acted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Fixture]:
+    """Files like RAVDESS's, of two actors."""
+    out = tmp_path_factory.mktemp("ravdess")
+    made: Fixture = fixture("ravdess").write(out, subjects=2, seed=1)
+    return out, made
+
+
+def test_speech_song_and_videos_of_ravdess_are_told_apart(acted: tuple[Path, Fixture]) -> None:
+    root, made = acted
+    assert made.files == sum(path.is_file() for path in root.rglob("*"))
+    speech, song = read("ravdess", root), read("ravdess", root, {"channel": "song"})
+    films = read("ravdess", root, {"media": "video"})
+    assert Counter(r.label for r in speech) == {"neutral": 2} | dict.fromkeys(ravdess.LABELS[1:], 4)
+    assert Counter(r.label for r in song) == {"neutral": 2} | dict.fromkeys(ravdess.LABELS[1:6], 4)
+    assert Counter(r.label for r in films) == dict.fromkeys(ravdess.LABELS, 4)
+    kinds = {open_labelled(r).streams[0].info.kind for r in films}
+    rates = {open_labelled(r).streams[0].info.rate_hz for r in (*speech, *song)}
+    assert (kinds, rates) == ({"face"}, {48000})
+    assert ravdess.broken(root) == []
+
+
+def test_a_stereo_clip_of_ravdess_keeps_both_channels(acted: tuple[Path, Fixture]) -> None:
+    channels = [open_labelled(r).streams[0].info.channels for r in read("ravdess", acted[0])]
+    assert Counter(channels) == {("mono",): 29, ("left", "right"): 1}
+
+
+def test_of_a_picture_with_and_without_sound_one_is_read(acted: tuple[Path, Fixture]) -> None:
+    names = {str(r.trial) for r in read("ravdess", acted[0], {"media": "video"})}
+    assert "01-01-01-01-01-01-01" in names
+    assert "02-01-01-01-01-01-01" not in names
+    left = {Path(b.file).stem: b.reason for b in ravdess.left_out(acted[0], media="video")}
+    assert left["02-01-01-01-01-01-01"] == "the same picture as 01, which has the sound too"
+    assert len(left) == 2
+
+
+def test_actor_18_of_ravdess_sings_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "03-02-03-01-01-01-17", "03-01-03-01-01-01-18")
+    assert {r.subject for r in ravdess.recordings(tmp_path, channel="song")} == {"ravdess-17"}
+
+
+@pytest.mark.parametrize(("dataset", "n"), [("emodb", 10), ("nemo", 6), ("ravdess", 0)])
+def test_the_planted_emotions_are_heard_and_a_wrong_label_order_is_not(
+    tmp_path: Path, dataset: str, n: int, acted: tuple[Path, Fixture]
+) -> None:
+    root, made = acted
+    if n:
+        root, made = tmp_path, fixture(dataset).write(tmp_path, subjects=n, seed=0)
+    found = read(dataset, root)
+    x = np.array([sounds(recording) for recording in found])
+    labels, subjects = [r.label for r in found], [r.subject for r in found]
+    names = reader(dataset).LABELS
+    wrong = dict(zip(names, names[1:] + names[:1], strict=True))
+    least, rate = (0.5, made.bayes["emotion"]) if n else (0.3, made.bayes["speech"])
+    assert least < recall(x, labels, subjects) <= rate
+    assert recall(x, labels, subjects, [wrong[label] for label in labels]) < 0.25
 
 
 @real

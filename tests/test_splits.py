@@ -20,6 +20,7 @@ from offline.splits import (
     folds,
     hash_files,
     leaks,
+    level,
     make,
     read_split,
     window_id,
@@ -243,6 +244,17 @@ def test_the_official_split_is_asked_of_the_data_set(monkeypatch: pytest.MonkeyP
     assert make("official:2", given) == splits[2:]
     with pytest.raises(ConfigError, match="need a number from 0 to 2"):
         make("official:3", given)
+    monkeypatch.setattr(reader, "PRESETS", {"as-published": lambda found: CLEAN}, raising=False)
+    assert make("official:as-published", given) == [CLEAN]
+
+
+@pytest.mark.parametrize(
+    ("unit", "rung"),
+    [(LEAKY, "L0"), ("trial", "L1"), ("session", "L2"), ("loso", "L3"), ("cross-corpus", "L4")],
+)
+def test_a_split_stands_on_its_rung_of_the_ladder_of_leaks(unit: str, rung: str) -> None:
+    windows = [window_id(f"s{i}/1", 1.0) for i in range(9)]
+    assert {level(split) for split in make(unit, trials(), windows=windows)} == {rung}
 
 
 def test_a_leaky_split_is_called_so_and_accused(tmp_path: Path) -> None:

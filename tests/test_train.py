@@ -93,7 +93,14 @@ def test_a_training_leaves_what_the_command_promises(
     trained: tuple[Path, Bundle, Counter[str]],
 ) -> None:
     out, bundle, _ = trained
-    for name in ("bundle/bundle.json", "metrics.json", "split.json", "config.yaml", "checkpoints"):
+    for name in (
+        "bundle/bundle.json",
+        "metrics.json",
+        "split.json",
+        "config.yaml",
+        "checkpoints",
+        "report/index.html",
+    ):
         assert (out / name).exists(), name
     assert list((out / "logs").rglob("events.out.tfevents*"))
     figures = json.loads((out / "metrics.json").read_text())
@@ -183,6 +190,18 @@ def test_early_stopping_waits_for_its_patience_and_no_longer(
     assert len(run["scores"]) == run["epoch"] + 2 < 50
 
 
+def test_what_is_compared_is_trained_under_the_same_split(
+    config: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    recipe = config(network_args="{clip: 3}", training__compare="{clip: [0.01, 3]}")
+    train(recipe, people(900, 6), tmp_path / "out", lambda text: None)
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert set(figures["compared"]) == {"clip 0.01", "clip 3"}
+    assert figures["compared"]["clip 3"]["uar"] == figures["uar"]
+    assert figures["compared"]["clip 0.01"]["n"] == figures["n"]
+    assert len(list((tmp_path / "out" / "checkpoints").iterdir())) == 2
+
+
 @pytest.mark.slow
 def test_folds_in_processes_give_the_figures_of_folds_in_turn(
     config: Callable[..., Recipe], tmp_path: Path
@@ -232,6 +251,7 @@ def test_what_is_trained_already_is_not_trained_again(
         ({"training.augment": "{eeg: [{name: noise}]}"}, r"augment\.eeg: no such input"),
         ({"training.augment": "{skin: [{name: nois}]}"}, "did you mean 'noise'"),
         ({"training.augment": "{skin: [{name: noise, sd: 1}]}"}, r"skin\.0\.sd: unknown key"),
+        ({"training.compare": "{clib: [1.0]}"}, r"compare\.clib: unknown key; did you mean 'clip'"),
         ({"training.split.unit": "person"}, "expected one of official, trial"),
         ({"training": "null", "network": "residual"}, "residual is trained by a map `training:`"),
     ],

@@ -100,16 +100,21 @@ each = pytest.mark.parametrize("case", ALL, ids=lambda case: str(case.id))
 
 
 def served(case: Case) -> Any:
-    """As after some training: no statistics are 0 or 1."""
-    network = case.network()
-    inputs, valid = case.rows(40, seed=9)
+    """As after some training: no statistics are 0 or 1, and other windows have other logits."""
+    network = case.network(dropout=0.0)
+    rows = case.rows(40, seed=9)
     if hasattr(network, "settle"):
-        network.settle(inputs, valid)
+        network.settle(*rows)
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0
     with torch.no_grad():
-        for name, buffer in network.named_buffers():
-            if "running" in name:
-                buffer.add_(torch.rand_like(buffer))
-    return network.eval()
+        network(*rows)
+        layer, before = network.layer, network.eval()(*rows)
+        layer.weight /= before.std(0).mean()
+        layer.bias -= network(*rows).mean(0)
+    return network
 
 
 def logits(network: Any, rows: Rows) -> Tensor:
@@ -123,6 +128,7 @@ def test_a_network_that_is_served_says_the_same_twice(case: Case) -> None:
     network, rows = served(case), case.rows(3)
     first = logits(network, rows)
     assert first.shape == (3, N_LABELS)
+    assert first.std(0).min() > 0.05  # a network that is dead would keep every law here
     assert torch.equal(logits(network, rows), first)
 
 
@@ -392,7 +398,7 @@ ENCODING = [case for case in ALL if case.name in ("facial_cnn", "video")]
 
 
 @pytest.mark.parametrize("case", ENCODING, ids=lambda case: str(case.id))
-def test_frames_encoded_one_at_a_time_and_read_later_give_the_same_bits(case: Case) -> None:
+def test_frames_that_are_encoded_once_and_read_later_give_the_same_logits(case: Case) -> None:
     network, (inputs, valid) = served(case), case.rows(3)
     frames = inputs["in0"]
     with torch.inference_mode():
@@ -400,7 +406,7 @@ def test_frames_encoded_one_at_a_time_and_read_later_give_the_same_bits(case: Ca
         read = network.read(embeddings, valid["in0"])
         one = network.encode(frames[1, :1])
     assert torch.equal(read, logits(network, (inputs, valid)))
-    torch.testing.assert_close(one[0], embeddings[1, 0], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(one[0], embeddings[1, 0], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["facial_cnn", "video", "video_3d"])

@@ -48,8 +48,9 @@ class BeatFinder:
 
     Where the short one is the higher for at least a peak's length, the largest value is a beat; of
     two beats less than 0.3 s apart the larger one stays. What is far louder than the rest, a knock
-    on the sensor, counts as just loud, or no beat would be seen beside it. Looks at the whole window at once and
-    filters it without phase. Raises ConfigError for a rate that does not hold the wave's band.
+    on the sensor, counts as just loud, or no beat would be seen beside it. Looks at the whole
+    window at once and filters it without phase. Raises ConfigError for a rate that does not hold
+    the wave's band.
     """
 
     def __init__(self, wave: str, rate_hz: float) -> None:

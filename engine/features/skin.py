@@ -25,10 +25,11 @@ class SkinConductance:
     The signal is smoothed by a moving mean of 1 s. Its tonic part is the moving median of
     `tonic_s`, the phasic part what is left; `level` and `slope` (a second) are those of the
     straight line through the tonic part. A response is a rise from a trough to the next peak by
-    `least_rise` or more; `amplitude` is the mean rise, 0 without any. `phasic-std` is the standard
-    deviation of the phasic part. All are in the stream's unit, usually uS. Invalid items are
-    bridged by straight lines and belong to no rise. `level: false` leaves the tonic measures out.
-    `last_s` looks at the end of the window only.
+    `least_rise` or more once that line is taken away, so that a drift is none; `amplitude` is the
+    mean rise, 0 without any. `phasic-std` is the standard deviation of the phasic part. All are in
+    the stream's unit, usually uS. Invalid items are bridged by straight lines and belong to no
+    rise. `level: false` leaves the tonic measures out. `last_s` looks at the end of the window
+    only.
     """
 
     def __init__(
@@ -69,22 +70,22 @@ class SkinConductance:
             return np.zeros(len(self.names), np.float32)
         smooth = mean_around(filled(x, valid), self._n_smooth)
         tonic = median_filter(smooth, self._n_tonic, mode="nearest")
-        rises = self._rises(smooth, valid)
+        level, slope = mean_and_slope(tonic, valid, self._rate_hz)
+        rises = self._rises(smooth - slope * np.arange(len(smooth)) / self._rate_hz, valid)
         phasic = (
             len(rises) * self._rate_hz / np.count_nonzero(valid),
             float(np.mean(rises)) if len(rises) else 0.0,
             float(np.std((smooth - tonic)[valid])),
         )
-        slow = mean_and_slope(tonic, valid, self._rate_hz) if self._level else ()
-        return np.array([*slow, *phasic], np.float32)
+        return np.array([*((level, slope) if self._level else ()), *phasic], np.float32)
 
-    def _rises(self, smooth: Array, valid: Array) -> Array:
+    def _rises(self, x: Array, valid: Array) -> Array:
         """How high each response is, from its trough to its peak."""
-        moves = np.flatnonzero(np.diff(smooth))  # item j moves to j + 1
-        up = np.diff(smooth)[moves] > 0
+        moves = np.flatnonzero(np.diff(x))  # item j moves to j + 1
+        up = np.diff(x)[moves] > 0
         turns = np.flatnonzero(np.diff(up.astype(np.int8)))
-        corners = np.concatenate(([0], moves[turns + 1], [len(smooth) - 1]))
-        heights = np.diff(smooth[corners])
+        corners = np.concatenate(([0], moves[turns + 1], [len(x) - 1]))
+        heights = np.diff(x[corners])
         n_bad = np.concatenate(([0], np.cumsum(~valid)))
         whole = n_bad[corners[1:] + 1] == n_bad[corners[:-1]]
         responses: Array = heights[whole & (heights >= self._least_rise)]

@@ -17,7 +17,9 @@ class Facial(nn.Module):
     """Pictures (time, height, width, channels) to the mean of their embeddings, to logits.
 
     A still is a window of one picture. 295 k parameters for grey pictures, 7 labels and `width`
-    16; 1.17 M for 32; 11.2 M with the encoder `resnet18`, which has a width of its own.
+    16; 1.17 M for 32; 11.2 M with the encoder `resnet18`, which has a width of its own; 223 k with
+    `residual`. With `mirrored` an embedding, once trained, is the mean of a picture's and of its
+    mirror image's, so that left and right do not count.
     """
 
     def __init__(
@@ -28,9 +30,11 @@ class Facial(nn.Module):
         encoder: str = "small",
         width: int = 16,
         dropout: float = 0.3,
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
         self._name, item = picture_shape("facial_cnn", shapes)
+        self._mirrored = mirrored
         self.encoder = Encoder("facial_cnn", encoder, item[-1], width)
         self.dropout = nn.Dropout(dropout)
         self.layer = Dense(self.encoder.width, n_labels)
@@ -45,6 +49,8 @@ class Facial(nn.Module):
     def encode(self, frames: Tensor) -> Tensor:
         """(n, height, width, channels) to embeddings (n, width), each picture by itself."""
         found: Tensor = self.encoder(frames)
+        if self._mirrored and not self.training:
+            found = 0.5 * (found + self.encoder(frames.flip(2)))
         return found
 
     def read(self, embeddings: Tensor, valid: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
-"""Encoders of single pictures: a small convolutional network, and a ResNet-18."""
+"""Encoders of single pictures: two small convolutional networks, and a ResNet-18."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +12,9 @@ from engine.networks.demands import need_at_least, need_one_of
 
 __all__ = ["ENCODERS", "Encoder", "standardised"]
 
-ENCODERS = ("small", "resnet18")
+ENCODERS = ("small", "resnet18", "residual")
 _STAGES = (64, 128, 256, 512)  # channels of a ResNet-18
+_GROWTH = (1, 2, 4, 6)  # channels of `residual`, in first ones
 _FLAT = 1e-4  # added to a picture's variance: an empty one stays zero
 
 
@@ -29,7 +32,9 @@ class Encoder(nn.Module):
     """A picture (height, width, channels) to its embedding (width,), by itself standardised.
 
     `small` has four stages of two 3x3 convolutions and a pooling step, from `first` channels on,
-    doubled each time: 293 k parameters from 16. `resnet18` (He et al. 2016) has 11.17 M.
+    doubled each time: 293 k parameters from 16. `residual` has a block with a shortcut in each of
+    four stages, behind a pooled stem: 222 k from 16, at a quarter of the work. `resnet18` (He et
+    al. 2016) has 11.17 M.
     """
 
     def __init__(self, network: str, encoder: str, n_channels: int, first: int) -> None:
@@ -38,6 +43,8 @@ class Encoder(nn.Module):
         need_at_least(network, 1, width=first)
         if encoder == "small":
             self.stages, self.width = _small(n_channels, first), 8 * first
+        elif encoder == "residual":
+            self.stages, self.width = _residual(n_channels, first), _GROWTH[-1] * first
         else:
             self.stages, self.width = _resnet18(n_channels), _STAGES[-1]
 
@@ -57,6 +64,14 @@ def _small(n_channels: int, first: int) -> nn.Sequential:
             layers.append(nn.ReLU())
         layers.append(nn.MaxPool2d(2))
         before = after
+    return nn.Sequential(*layers)
+
+
+def _residual(n_channels: int, first: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(n_channels, first, 3, 1, 1, bias=False)]
+    layers += [nn.BatchNorm2d(first), nn.ReLU(), nn.MaxPool2d(2), _Block(first, first, 1)]
+    for before, after in pairwise(_GROWTH):
+        layers.append(_Block(before * first, after * first, 2))
     return nn.Sequential(*layers)
 
 
