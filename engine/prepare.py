@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from engine import plugins
 from engine.bundle import Bundle
 from engine.clock import Clock
 from engine.config import Config
+from engine.detector import with_detector
 from engine.errors import BundleError, ConfigError, ResourceError
 from engine.plan import SessionPlan, StreamPlan
 from engine.timeline import GapPolicy
@@ -39,6 +41,8 @@ def plan(
                 raise ConfigError(f"{config.where(key)}: {key}: {error}") from error
             except ResourceError as error:
                 raise ResourceError(f"{config.where(f'streams.{name}.device')}: {error}") from error
+        if stream.detector is not None:
+            bundle = _seen_by(config, name, bundle, stream.detector)
         gaps = GapPolicy(stream.gaps.policy, stream.gaps.max_gap_s, stream.gaps.reorder_s)
         streams[name] = StreamPlan(bundle, stream.input, stream.channels, gaps, stream.min_quality)
     hops = [s.bundle.hop_s for s in streams.values() if s.bundle is not None]
@@ -53,6 +57,18 @@ def plan(
         fusion=config.fusion.method,
         smoothing=config.smoothing.model_dump(),
     )
+
+
+def _seen_by(config: Config, name: str, bundle: Bundle | None, detector: str) -> Bundle:
+    key = f"streams.{name}.detector"
+    if bundle is None:
+        raise ConfigError(f"{config.where(key)}: {key}: goes with a bundle; {name} has none")
+    if not Path(detector).expanduser().is_file():
+        raise ConfigError(f"{config.where(key)}: {key}: {detector}: no such file")
+    try:
+        return with_detector(bundle, detector)
+    except ConfigError as error:
+        raise ConfigError(f"{config.where(key)}: {key}: {error}") from error
 
 
 def make_sources(config: Config, clock: Clock, origin_s: float) -> dict[str, Source]:

@@ -249,9 +249,9 @@ def _golden(one: Bundle) -> tuple[dict[str, Array], dict[str, Array], Array]:
 def _card(original: Bundle, gate: Gate) -> str:
     text = (original.path / "CARD.md").read_text(encoding="utf-8")
     said = (
-        f"## Compression\n\nThe weights of {original.id} ({original.sha256[:12]}) as 8-bit integers, a "
-        f"scale per output channel; what flows between the layers is float32. {gate.words}. The "
-        "results above are the original's.\n\n"
+        f"## Compression\n\nThe weights of {original.id} ({original.sha256[:12]}) as 8-bit "
+        "integers, a scale per output channel; what flows between the layers is float32. "
+        f"{gate.words}. The results above are the original's.\n\n"
     )
     head, limits, rest = text.partition("## Limits\n")
     return head + said + limits + rest if limits else f"{text.rstrip()}\n\n{said.rstrip()}\n"

@@ -147,13 +147,13 @@ def _kept(
 ) -> tuple[list[Any], str, str | None]:
     """The recordings to judge, the protocol in words, and its rung of the leak ladder."""
     from offline.ladder import rung_of_subjects
-    from offline.splits import level
+    from offline.splits import level, read_part
 
     kept = [r for r in everything if include_seen or r.subject not in found.seen]
     protocol = "all subjects" if include_seen else "subjects that the bundle never saw"
     rung = rung_of_subjects((r.subject for r in kept), found.seen)
     if split is not None:
-        told, part = _split(split)
+        told, part = read_part(split)
         kept = [r for r in kept if told.part_of(r) == part]
         protocol, rung = f"{told.protocol}, {part} part", level(told) if part == "test" else rung
     if not kept:
@@ -177,9 +177,10 @@ def _linear(
     import numpy as np
 
     from offline.baselines import fit_linear
+    from offline.splits import read_part
     from offline.windows import cut
 
-    told, _ = _split(split)
+    told, _ = read_part(split)
     part = [r for r in everything if told.part_of(r) == "train"]
     if not part:
         return None
@@ -190,17 +191,6 @@ def _linear(
     made = fit_linear(known.inputs, known.valid, truth, len(bundle.labels))
     watch("linear baseline", 1, 1, f"{len(known)} windows")
     return made
-
-
-def _split(where: str) -> tuple[Any, str]:
-    from offline.splits import PARTS, read_split
-
-    file, _, part = where.rpartition(":")
-    if not file or part not in PARTS:
-        raise ConfigError(
-            f"--split {where}: expected FILE:PART with PART one of {', '.join(PARTS)}"
-        )
-    return read_split(file), part
 
 
 def _write(out: Path, figures: Mapping[str, Any], rows: Sequence[Any]) -> None:

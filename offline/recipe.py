@@ -28,6 +28,13 @@ from offline.tuition import UNIT, Speech, Training, augment_faults
 __all__ = ["Change", "Folds", "Recipe", "Search", "Variant", "load_recipe", "recipe_names"]
 
 SPEECH = "speech"  # several corpora of clips, by the map of that name
+_LINEAR = ("search", "folds", "subjects")  # of the linear search alone
+_OWN = {  # {a key of a config: what it does not take over from the one that it is like}
+    "network": ("network_args",),
+    "dataset": ("options",),
+    "training": _LINEAR,
+    SPEECH: _LINEAR,
+}
 
 
 class Change(Part):
@@ -187,7 +194,8 @@ def _file(name: str) -> Path:
 def _completed(document: Document) -> Document:
     """A config with what it leaves to the one that it is `like`; maps are merged, key by key.
 
-    Another network has its own arguments, another data set its own options: those are not merged.
+    Another network has its own arguments, another data set its own options, another way to train
+    its own settings: those are not merged.
     """
     own = document.value
     if not isinstance(own, dict) or "like" not in own:
@@ -195,9 +203,9 @@ def _completed(document: Document) -> Document:
     base = _completed(parse(_file(str(own["like"])).read_bytes(), f"{own['like']}.yaml")).value
     assert isinstance(base, dict)
     kept = dict(base)
-    for key, goes in (("network", "network_args"), ("dataset", "options")):
+    for key, others in _OWN.items():
         if key in own:
-            kept.pop(goes, None)
+            kept = {name: value for name, value in kept.items() if name not in others}
     told = {key: value for key, value in own.items() if key != "like"}
     return Document(document.name, _merged(kept, told), document.places)
 
@@ -206,8 +214,9 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     both = dict(base)
     for key, value in own.items():
         there = both.get(key)
-        nested = isinstance(there, dict) and isinstance(value, dict)
-        both[key] = _merged(there, value) if nested else value
+        if isinstance(there, dict) and isinstance(value, dict):
+            value = _merged(there, value)
+        both[key] = value
     return both
 
 
@@ -234,7 +243,7 @@ def _rules(value: Any) -> Iterator[tuple[KeyPath, str]]:
         yield ("speech",), "`training` and `speech` are two ways to train; keep one"
     if len(wanted) > 1 and "training" not in has:
         yield ("dataset",), "several data sets need a map `training:`"
-    for key in ("search", "folds", "subjects"):
+    for key in _LINEAR:
         if has and key in value:
             yield (key,), f"belongs to the linear search; beside `{min(has)}` it does nothing"
     yield from _network_faults(value, bool(has))

@@ -25,6 +25,7 @@ __all__ = [
     "leaks",
     "level",
     "make",
+    "read_part",
     "read_split",
     "window_id",
     "write_split",
@@ -309,6 +310,16 @@ def read_split(path: str | Path) -> Split:
     if told != _hash(document):
         raise DataError(f"{path}: its hash does not match; the split was changed by hand")
     return Split(**{**document, **{part: tuple(document[part]) for part in PARTS}})
+
+
+def read_part(where: str) -> tuple[Split, str]:
+    """(split, part) of FILE:PART, as command lines name a part; ConfigError for anything else."""
+    file, _, part = where.rpartition(":")
+    if not file or part not in PARTS:
+        raise ConfigError(
+            f"--split {where}: expected FILE:PART with PART one of {', '.join(PARTS)}"
+        )
+    return read_split(file), part
 
 
 def _hash(document: Mapping[str, Any]) -> str:

@@ -105,6 +105,11 @@ class StreamConfig(Part):
         default="cpu",
         description="where the bundle runs: cpu in onnxruntime, cuda in torch on a GPU",
     )
+    detector: Text | None = Field(
+        default=None,
+        description="the path of an ONNX file in place of the bundle's own detector: Silero's "
+        "for a voice, YuNet's for a face",
+    )
     channels: dict[str, str] = Field(
         default_factory=dict, description="bundle channel: device channel, where names differ"
     )
