@@ -98,6 +98,7 @@ VERBS: Final[Mapping[str, Mapping[str, Argument]]] = MappingProxyType(
         "record": {"session": _SESSION, "path": _TEXT, "raw": _CHOICE},
         "stop_record": {"session": _SESSION},
         "fetch": {"session": _SESSION, "kind": _KIND, "first": _NUMBER, "last": _NUMBER},
+        "preview": {"session": _SESSION, "on": _CHOICE},
         "shutdown": {},
     }
 )

@@ -27,6 +27,7 @@ from engine.log import LogHeader, LogWriter, expand_name
 from engine.outlet import Outlet
 from engine.plan import SessionPlan
 from engine.prepare import make_sinks, make_sources, plan
+from engine.preview import Previews
 from engine.publish import Publisher
 from engine.seat import Seat
 from engine.session import Session
@@ -72,6 +73,7 @@ class Engine:
         self._context = zmq.Context()
         self._gate: Gate | None = None
         self._rejected = 0
+        self.previews = Previews()
         self._desk = Desk(self)
 
     def __enter__(self) -> Engine:
@@ -139,12 +141,14 @@ class Engine:
             seat = self.seats.get(item.session)
             if seat is not None:
                 seat.take(item)
+                self.previews.take(item, seat)
                 if seat.failure is not None and seat.session.done:
                     self._failure = seat.failure  # the user has to act: nothing can come of it
         self._run_batch()  # at once: whoever waits for a prediction waits for nothing else
         now_s = self._clock.now()
         if now_s >= self._due_s:
             self._tend(now_s)
+        self.previews.serve(now_s, self.seats, self.publisher)
         self.publisher.serve()
         self.control.serve(self._desk)
 
@@ -193,6 +197,7 @@ class Engine:
         seat.event("session.left")
         seat.close()
         self.publisher.forget(name)
+        self.previews.forget(name)
         del self.seats[name]
 
     def _run_of(self, name: str) -> str:
@@ -248,7 +253,7 @@ class Engine:
 
     def _wait_ms(self, now_s: float, end_s: float | None) -> int:
         """Until something is due, for the poller; items and messages wake it earlier."""
-        due_s = self._due_s if end_s is None else min(self._due_s, end_s)
+        due_s = min(self._due_s, self.previews.due_s, math.inf if end_s is None else end_s)
         return max(0, math.ceil(1e3 * (due_s - now_s)))
 
     def _run_batch(self) -> None:

@@ -9,6 +9,7 @@ from engine.config import Config, config_from, load_config
 from engine.control import ControlError
 from engine.errors import ConfigError, UserError
 from engine.predictor import Predictor
+from engine.preview import RENEW_S, Previews
 from engine.publish import Publisher
 from engine.seat import Seat
 from engine.version import __version__
@@ -22,6 +23,7 @@ class House(Protocol):
     run_id: str
     seats: dict[str, Seat]
     publisher: Publisher
+    previews: Previews
 
     def join(self, config: Config) -> None: ...
     def leave(self, name: str) -> None: ...
@@ -41,6 +43,7 @@ class Desk:
             "shutdown": self._shutdown,
             "mark": self._mark,
             "calibrate": self._calibrate,
+            "preview": self._preview,
         }
 
     def __call__(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
@@ -116,6 +119,11 @@ class Desk:
         name = self._seat(session).name
         messages, missing = self._engine.publisher.fetch(name, kind, first, last)
         return {"messages": messages, "missing": missing}
+
+    def _preview(self, on: bool, session: str | None = None) -> dict[str, Any]:
+        seat = self._seat(session)
+        self._engine.previews.switch(seat.name, on, seat.now())
+        return {"session": seat.name, "seconds": RENEW_S if on else 0.0, "sensors": seat.offers()}
 
     def _shutdown(self) -> dict[str, Any]:
         self._engine.stop()

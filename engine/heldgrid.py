@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -18,7 +18,8 @@ STALE_S = 0.5  # from its stamp on a picture may stand for the present
 
 
 class HeldGrid:
-    """Puts a stream without a rate on a grid of `rate_hz`; has the ways of a Timeline.
+    """Puts a stream without a rate, or of another, on a grid of `rate_hz`; has the ways of a
+    Timeline. Where the stream has a rate, a picture without a stamp follows the last that has one.
 
     Item j stands at first + j / rate and is the newest picture with a stamp up to there. It comes
     out once a later picture has come, so what comes out depends on pictures and stamps alone. A
@@ -43,6 +44,7 @@ class HeldGrid:
         self._first = self._closed = 0
         self._source_segment: int | None = None
         self._seen = -1  # the last picture's index in its source segment
+        self._anchor: tuple[int, float] | None = None  # the last stamp in it: index and seconds
         self._picture: Array | None = None  # the one that is held, (1, *item)
         self._time_s = -math.inf
         self._used = False  # whether it came out already
@@ -70,7 +72,7 @@ class HeldGrid:
             return
         if chunk.segment != self._source_segment:
             self.end(out)
-            self._source_segment, self._seen = chunk.segment, -1
+            self._source_segment, self._seen, self._anchor = chunk.segment, -1, None
         stamps, truths = dict(chunk.stamps), dict(chunk.truth)
         found: list[tuple[Array, bool]] = []
         for i in range(n):
@@ -81,10 +83,11 @@ class HeldGrid:
             self._seen = index
             if index in truths:
                 self._truth.append((self.next_index + len(found), truths[index]))
-            if index not in stamps:
+            time_s = self._stamp(index, stamps)
+            if time_s is None:
                 self._stage.drop("late", 1)  # it has no place in time
                 continue
-            self._take(chunk.data[i : i + 1], stamps[index], found, out)
+            self._take(chunk.data[i : i + 1], time_s, found, out)
         self._hand_on(found, out)
 
     def end(self, out: Callable[[Run], None]) -> None:
@@ -128,6 +131,17 @@ class HeldGrid:
             if not self._used:
                 self._stage.drop("stale", 1)
         self._picture, self._time_s, self._used = picture, time_s, False
+
+    def _stamp(self, index: int, stamps: Mapping[int, float]) -> float | None:
+        """When picture `index` was taken, as far as that is told."""
+        if index in stamps:
+            self._anchor = (index, stamps[index])
+        if self._anchor is None:
+            return None
+        at, time_s = self._anchor
+        if index == at:
+            return time_s
+        return None if self.info.rate_hz is None else time_s + (index - at) / self.info.rate_hz
 
     def _fresh(self, index: int) -> bool:
         return self.time(index) - self._time_s <= self._stale_s

@@ -131,6 +131,11 @@ class Lane:
             self._mark(self._next - 1, self._ring.n_pushed)
             self._fire()
 
+    @property
+    def notes(self) -> Notes:
+        """What the steps noted of the item that was processed last."""
+        return self._notes if self.view is not None else {}
+
     def end_s(self) -> float:
         """Where the next item would stand: the end of what came, in seconds."""
         return self.timeline.time(self.timeline.next_index)
@@ -272,10 +277,12 @@ def _timeline(
     notify: Notify,
     now: Callable[[], float],
 ) -> Timeline | HeldGrid:
-    """A device's own grid of items; the view's, held, for a stream that has no rate."""
-    if info.rate_hz is not None:
-        return Timeline(info, gaps, counted, notify, now)
-    rate_hz = _UNSEEN_HZ
-    if view is not None and view.info.rate_hz is not None:
+    """A device's own grid of items; the view's, held, for a stream without one, and for pictures
+    that come faster or slower than the view's."""
+    rate_hz = info.rate_hz or _UNSEEN_HZ
+    held = info.rate_hz is None or info.kind == "face"
+    if held and view is not None and view.info.rate_hz is not None:
         rate_hz = view.info.rate_hz / float(math.prod(step.ratio for step in view.steps))
+    if rate_hz == info.rate_hz:
+        return Timeline(info, gaps, counted, notify, now)
     return HeldGrid(info, rate_hz, counted, notify)

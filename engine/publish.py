@@ -83,6 +83,10 @@ class Publisher:
         self.sent += 1
         return body
 
+    def pass_on(self, session: str, kind: str, body: bytes) -> None:
+        """Send a body that is neither counted nor kept for `fetch`. Never blocks."""
+        self.socket.send_multipart((wire.topic(session, kind), body), zmq.NOBLOCK)
+
     def serve(self) -> None:
         """Read new subscriptions; send their sessions' schema and last prediction once more.
 

@@ -48,6 +48,7 @@ class Seat:
         log: LogWriter | None,
     ) -> None:
         self.config, self.log = config, log
+        self._sources = sources
         self.session = Session(plan, self._emit)
         self._batcher, self._clock, self._inbox, self._send = batcher, clock, inbox, send
         self._arrived_s = 0.0
@@ -77,6 +78,11 @@ class Seat:
     def name(self) -> str:
         """The session's name."""
         return self.session.plan.session
+
+    def offers(self) -> dict[str, Any]:
+        """{stream: where and how a page may send to it} of the sources that wait for one."""
+        told = {name: getattr(source, "offer", None) for name, source in self._sources.items()}
+        return {name: offer for name, offer in told.items() if offer is not None}
 
     def start(self) -> None:
         """Let the devices be read."""

@@ -53,14 +53,15 @@ def fit(
     """The view that `bundle`'s input `spec` has of a stream, and what it feeds the graph with.
 
     Channels are selected by name (a voice's are mixed where `mono` is wanted), the unit is
-    converted and the rate resampled before the bundle's own steps. A stream that already is what
+    converted and the rate resampled before the bundle's own steps; pictures are held instead, for
+    a mean of two faces is none. A stream that already is what
     comes out of the first of these steps skips them: ready-made features or crops. An `encoder`
     is the last step. Raises BundleError where the stream cannot serve the bundle.
     """
     if info.kind != spec.kind:
         raise BundleError(f"bundle {bundle} needs a stream of kind {spec.kind}; "
                           f"'{stream}' is {info.kind}")  # fmt: skip
-    if info.rate_hz is None:
+    if info.rate_hz is None or info.kind == "face":
         info = replace(info, rate_hz=spec.rate_hz)  # the core puts it on a grid of this rate
     try:
         first = [DecodeJpeg(info)] if info.unit == "jpeg" else []

@@ -17,7 +17,7 @@ from offline.chance import Chance
 from offline.tuition import Training
 
 CPU = torch.device("cpu")
-PICTURES = ("crop", "cutout", "flip", "light")
+PICTURES = ("crop", "cutout", "flip", "light", "turn")
 
 
 def given(n: int = 60, n_labels: int = 3) -> Material:

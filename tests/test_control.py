@@ -31,6 +31,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "leave": {"session": "p01"},
     "record": {"path": "out.mcap", "raw": True},
     "stop_record": {},
+    "preview": {"on": True},
     "fetch": {"kind": "prediction", "first": 0, "last": 7},
     "shutdown": {},
 }

@@ -12,7 +12,7 @@ from engine.errors import ConfigError, EndOfStream, SourceLost
 from engine.types import Array, Chunk
 from sources.participant import LABELS, LatentState
 from sources.simulate import SimulateSource
-from sources.synthetic.bayes import WINDOW_S, bayes_rate
+from sources.synthetic.bayes import RATES, WINDOW_S, bayes_rate
 from sources.synthetic.blocks import blocks, person_rng
 from sources.synthetic.cue import Cue, CueTracks
 from sources.synthetic.drawing import Looks, draw
@@ -209,6 +209,7 @@ def test_the_bayes_rate_grows_with_the_window_and_is_the_same_at_every_call() ->
 @pytest.mark.parametrize("kind", WINDOW_S)
 def test_every_kind_can_be_read_well_but_by_nobody_perfectly(kind: str) -> None:
     rate = bayes_rate(kind)
+    assert rate == pytest.approx(RATES[kind], abs=0.01)
     print(f"{kind}: Bayes rate {rate:.3f} with windows of {WINDOW_S[kind]:g} s")
     assert 0.8 < rate < 0.98
 
