@@ -29,7 +29,7 @@ demo: .venv/.demo ## a simulated participant through the shipped bundles, withou
 	$(BIN)/vagus demo $(ARGS)
 
 test: .venv/.dev ## the whole suite
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: .venv/.dev ## format, lint, types, and the fast tests: before each commit
 	$(BIN)/ruff format --check .

@@ -7,6 +7,8 @@ from typing import Any
 
 __all__ = ["card"]
 
+_NAMED = 100  # subjects; more are counted only
+
 
 def card(
     description: Mapping[str, Any], evaluation: Mapping[str, Any], limits: Sequence[str]
@@ -19,7 +21,7 @@ def card(
         f"# {description['id']}",
         _purpose(description),
         f"## Data\n\n{description['data']} Licence: {description['licence']}. Trained on "
-        f"{len(description['seen_subjects'])} subjects: {', '.join(description['seen_subjects'])}.",
+        f"{_subjects(description['seen_subjects'])}.",
         f"## Signal\n\n{_signal(description)}",
         f"## Protocol\n\n{evaluation['protocol']}",
         f"## Results\n\n{_results(evaluation)}",
@@ -33,13 +35,18 @@ def card(
 def _purpose(description: Mapping[str, Any]) -> str:
     labels = ", ".join(description["labels"])
     induced = description["felt_or_expressed"] == "felt"
-    what = "a state that was induced" if induced else "an expression that was acted"
+    what = "a state that was induced" if induced else "an expression that was shown"
     return (
         f"Tells {labels} apart ({description['vocabulary']}): {what}. "
         f"Network: {description['network']['name']}. A prediction every "
         f"{description['hop_s']:g} s; below a probability of {description['abstain_below']:g} "
         "it gives no label."
     )
+
+
+def _subjects(seen: Sequence[str]) -> str:
+    what = f"{len(seen)} subjects"
+    return f"{what}: {', '.join(seen)}" if len(seen) <= _NAMED else f"{what}, named in bundle.json"
 
 
 def _signal(description: Mapping[str, Any]) -> str:

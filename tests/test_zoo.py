@@ -81,6 +81,7 @@ MORE = (
     Case("cnn", SEQUENCE, {"channels": [8, 16], "normalise": "none"}),
     Case("transformer", SEQUENCE, {"width": 16, "pool": "mean", "patch": 4}, inputs=2),
     Case("facial_cnn", STILL, {"width": 4}),
+    Case("facial_cnn", STILL, {"width": 4, "encoder": "residual", "mirrored": True}),
     Case("video", CLIP, {"width": 4, "n_hidden": 8, "reader": "lstm"}),
     Case("video", CLIP, {"width": 4, "n_hidden": 8, "reader": "attention"}),
     Case("video", CLIP, {"width": 4, "n_hidden": 8, "reader": "transformer"}),

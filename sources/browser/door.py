@@ -13,8 +13,8 @@ from sources.browser.parcel import LIMITS, Parcel, greeted, picture, sound
 
 __all__ = ["Door", "Visit"]
 
-_ROOM_S = 10.0  # of what nobody reads; older parcels go, and their indices tell it
-_TAKEN, _FOREIGN = 4003, 4004
+_ROOM_BYTES = 16 << 20  # of what nobody reads; the oldest parcels go, their indices tell it
+_AWAY, _TAKEN, _FOREIGN = 1001, 4003, 4004
 _GREETING_S = 5.0
 
 
@@ -25,20 +25,25 @@ class Visit:
         self.rate_hz = rate_hz
         self.over = False
         self._parcels: deque[Parcel] = deque()
+        self._n_bytes = 0
 
     def put(self, parcel: Parcel) -> None:
-        """One more parcel; those that waited too long go."""
+        """One more parcel; where there is no room for it the oldest go."""
         self._parcels.append(parcel)
-        while parcel.time_s - self._parcels[0].time_s > _ROOM_S:
-            self._parcels.popleft()
+        self._n_bytes += parcel.n_bytes
+        while self._n_bytes > _ROOM_BYTES:
+            self._n_bytes -= self._parcels.popleft().n_bytes
 
     def take(self) -> list[Parcel]:
-        """What came since the last call."""
-        return [self._parcels.popleft() for _ in range(len(self._parcels))]
-
-    def put_back(self, parcels: Sequence[Parcel]) -> None:
-        """These are for the next call."""
-        self._parcels.extendleft(reversed(parcels))
+        """What came since the last call, up to where something is missing."""
+        taken: list[Parcel] = []
+        while self._parcels:
+            parcel = self._parcels[0]
+            if taken and parcel.index > taken[-1].index + len(taken[-1].items):
+                break
+            taken.append(self._parcels.popleft())
+            self._n_bytes -= parcel.n_bytes
+        return taken
 
     def __bool__(self) -> bool:
         return bool(self._parcels)
@@ -60,6 +65,7 @@ class Door:
         self.changed = threading.Condition()
         self.visit: Visit | None = None  # the present one, or the last
         self.n_refused = 0
+        self._connections: set[Any] = set()
         try:
             self._server = serve(
                 self._talk, "127.0.0.1", port, process_request=self._check,
@@ -77,6 +83,8 @@ class Door:
 
     def close(self) -> None:
         """Send the page away and free the port."""
+        for connection in list(self._connections):
+            connection.close(_AWAY)
         self._server.shutdown()
         self._thread.join()
         with self.changed:
@@ -105,6 +113,13 @@ class Door:
         return connection.respond(401 if refused == "token" else 403, f"refused: {refused}\n")
 
     def _talk(self, connection: Any) -> None:
+        self._connections.add(connection)
+        try:
+            self._receive(connection)
+        finally:
+            self._connections.discard(connection)
+
+    def _receive(self, connection: Any) -> None:
         from websockets.exceptions import ConnectionClosed
 
         try:

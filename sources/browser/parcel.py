@@ -24,11 +24,12 @@ _BARE = {0x01, *range(0xD0, 0xD9)}  # segments without a length
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """Items (time, …) of which the first has `index`, and when they arrived."""
+    """Items (time, …) of which the first has `index`, when they arrived, and in how many bytes."""
 
     index: int
     items: Array
     time_s: float
+    n_bytes: int
 
 
 def greeted(kind: str, told: str | bytes) -> float | None:
@@ -41,7 +42,7 @@ def greeted(kind: str, told: str | bytes) -> float | None:
         raise DataError(f"this port takes a page that sends {kind}")
     if kind != "voice":
         return None
-    rate_hz = greeting.get("rate_hz")
+    rate_hz: Any = greeting.get("rate_hz")
     if type(rate_hz) not in (int, float) or not _RATES_HZ[0] <= rate_hz <= _RATES_HZ[1]:
         raise DataError(f"rate_hz: {rate_hz!r} is no rate of sound")
     return float(rate_hz)
@@ -53,7 +54,7 @@ def sound(told: str | bytes, time_s: float) -> Parcel:
     if len(body) % 2 or not body:
         raise DataError(f"{len(body)} bytes are no samples of 16 bits")
     items = np.frombuffer(body, "<i2").astype(np.float32)[:, None] / np.float32(32768.0)
-    return Parcel(index, items, time_s)
+    return Parcel(index, items, time_s, len(told))
 
 
 def picture(told: str | bytes, time_s: float) -> Parcel:
@@ -64,7 +65,7 @@ def picture(told: str | bytes, time_s: float) -> Parcel:
         raise DataError(f"a picture of {width} x {height} pixels; at most {MAX_PIXELS} in all")
     items = np.empty(1, object)
     items[0] = body
-    return Parcel(index, items, time_s)
+    return Parcel(index, items, time_s, len(told))
 
 
 def _split(told: str | bytes) -> tuple[int, bytes]:

@@ -87,7 +87,9 @@ class BrowserSource:
     def offer(self) -> dict[str, Any] | None:
         """{kind, port, token} for the page that may send; None while nothing listens."""
         door = self._door
-        return door and {"kind": self._kind, "port": door.port, "token": self._token}
+        if door is None:
+            return None
+        return {"kind": self._kind, "port": door.port, "token": self._token}
 
     def read(self, timeout_s: float) -> Chunk | None:
         """What came since the last call, or None if nothing did within `timeout_s`.
@@ -136,17 +138,13 @@ class BrowserSource:
             self.info = StreamInfo(self._name, "face", None, colours, "jpeg", ())
         return True
 
-    def _chunk(self, parcels: list[Parcel]) -> Chunk:
-        """The parcels up to the first gap; the others wait for the next call."""
-        assert self._visit is not None
+    def _chunk(self, parcels: list[Parcel]) -> Chunk | None:
+        """The parcels in one piece, without what was told before; None if all of it was."""
         first = at = max(self._next, parcels[0].index)
         rate_hz = self.info.rate_hz
         parts, stamps = [], []
-        for i, parcel in enumerate(parcels):
-            if parcel.index > at:
-                self._visit.put_back(parcels[i:])
-                break
-            items = parcel.items[at - parcel.index :]  # what is told twice counts once
+        for parcel in parcels:
+            items = parcel.items[at - parcel.index :]
             if len(items) == 0:
                 continue
             before_s = 0.0 if rate_hz is None else len(items) / rate_hz
@@ -154,5 +152,6 @@ class BrowserSource:
             at += len(items)
             parts.append(items)
         self._next = at
-        data = np.concatenate(parts) if parts else parcels[0].items[:0]
-        return Chunk(self._name, self._segment, first, tuple(stamps), data)
+        if not parts:
+            return None
+        return Chunk(self._name, self._segment, first, tuple(stamps), np.concatenate(parts))
