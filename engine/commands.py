@@ -154,6 +154,7 @@ def client_keys(key: Path | None, server: Path | None) -> Any:
 
 def _serve(configs: list[Any], duration: float | None, agree: Any) -> None:
     from engine.daemon import Engine
+    from engine.page import beside
 
     agree(configs)
     for config in configs:
@@ -162,7 +163,8 @@ def _serve(configs: list[Any], duration: float | None, agree: Any) -> None:
     with engine.signals(), engine:
         print(f"ready: publish {engine.publisher.url} control {engine.control.url}", flush=True)
         _tell_systemd("READY=1")
-        engine.loop(duration)
+        with beside(configs[0], engine.publisher.url, engine.control.url):
+            engine.loop(duration)
         _tell_systemd("STOPPING=1")
 
 

@@ -8,100 +8,58 @@ from __future__ import annotations
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Final
+from functools import partial
+from typing import Any, Protocol
 
 import msgspec
 import zmq
 
-from engine import endpoint, wire
-from engine.arguments import describe
+from engine import endpoint, verbs, wire
 from engine.errors import ResourceError, UserError
 from engine.keys import ClientKeys, EngineKeys, Rejections
-from engine.plugins import nearest
+from engine.verbs import ERROR_CODES, VERBS, ControlError
 
 __all__ = [
     "ERROR_CODES",
     "VERBS",
-    "Argument",
     "ControlError",
     "ControlSocket",
     "Handler",
+    "Later",
     "request",
 ]
 
-ERROR_CODES: Final = frozenset({
-    "bad_request", "unknown_verb", "bad_argument", "not_found", "busy", "refused", "too_large",
-    "failed",
-})  # fmt: skip
-MAX_REQUEST: Final = 1 << 20  # bytes; larger ones get an error reply
 _MAX_INCOMING = 16 << 20  # bytes; whoever sends more is cut off
 _MAX_WAITING = 64  # requests of one client before it has to wait
 _MAX_TURN = 256  # requests handled before the loop gets its turn again
 _LINGER_MS = 200
 _ID = 1  # of our own requests: one a socket
-_MAX_WORD = 40  # of an unknown name, in an error
-_EXIT_CODES = {"busy": ResourceError.exit_code, "failed": 1}
-
-Handler = Callable[[str, dict[str, Any]], Mapping[str, Any]]
 
 
-class ControlError(UserError):
-    """A request that is not granted; `code` is one of the stable ERROR_CODES."""
+class Later(Protocol):
+    """An answer that takes its time; the socket asks for it in every turn of the loop."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.exit_code = _EXIT_CODES.get(code, UserError.exit_code)
+    def ready(self) -> bool:
+        """Whether there is an answer."""
+        ...
+
+    def result(self) -> Mapping[str, Any]:
+        """The result, asked for once; raises ControlError where the request was not granted."""
+        ...
+
+
+Handler = Callable[[str, dict[str, Any]], Mapping[str, Any] | Later]
 
 
 @dataclass(frozen=True, slots=True)
-class Argument:
-    """What an argument of a verb may be: of one of `types`, which `wanted` says in words."""
+class _Asked:
+    """A request as far as its reply needs it."""
 
-    wanted: str
-    types: tuple[type, ...]
-    needed: bool = True
-    choices: tuple[str, ...] = ()
-    least: int | None = None
-
-    def misfit(self, value: Any) -> str | None:
-        """What is wrong with `value`; None if nothing."""
-        fits = type(value) in self.types and (self.least is None or value >= self.least)
-        if fits and (not self.choices or value in self.choices):
-            return None
-        hint = _near(value, self.choices) if isinstance(value, str) else ""
-        return f"expected {self.wanted}, found {describe(value)}{hint}"
-
-
-_SESSION = Argument("text", (str,), needed=False)  # may be left out where there is one
-_TEXT = Argument("text", (str,))
-_CHOICE = Argument("true or false", (bool,))
-_NUMBER = Argument("a whole number from 0", (int,), least=0)
-_SECONDS = Argument("a number of seconds from 1", (int, float), least=1)
-_NUMBERED = tuple(kind for kind in wire.KINDS if kind != "schema")
-_KIND = Argument(f"one of {', '.join(_NUMBERED)}", (str,), choices=_NUMBERED)
-
-VERBS: Final[Mapping[str, Mapping[str, Argument]]] = MappingProxyType(
-    {
-        "status": {},
-        "pause": {"session": _SESSION},
-        "resume": {"session": _SESSION},
-        "mark": {"session": _SESSION, "value": _TEXT},
-        "calibrate": {"session": _SESSION, "stream": _TEXT, "seconds": _SECONDS},
-        "mute": {"session": _SESSION, "stream": _TEXT},
-        "unmute": {"session": _SESSION, "stream": _TEXT},
-        "join": {"config": Argument("a config's name or path, or its map", (str, dict))},
-        "leave": {"session": _SESSION},
-        "record": {"session": _SESSION, "path": _TEXT, "raw": _CHOICE},
-        "stop_record": {"session": _SESSION},
-        "fetch": {"session": _SESSION, "kind": _KIND, "first": _NUMBER, "last": _NUMBER},
-        "preview": {"session": _SESSION, "on": _CHOICE},
-        "shutdown": {},
-    }
-)
+    route: list[bytes]
+    number: int | str | None
+    verb: str
 
 
 class ControlSocket:
@@ -116,6 +74,7 @@ class ControlSocket:
         self.socket.linger = _LINGER_MS
         self.socket.maxmsgsize = _MAX_INCOMING
         self.socket.rcvhwm = _MAX_WAITING
+        self._later: list[tuple[_Asked, Later]] = []
         self._rejections = None
         if keys is not None:
             keys.guard(self.socket)
@@ -129,20 +88,38 @@ class ControlSocket:
     def serve(self, handle: Handler) -> None:
         """Answer the waiting requests; `handle(verb, args)` gets only those that fit VERBS.
 
-        What it returns is the result. A ControlError becomes its code, every other exception
-        becomes `failed`; one that is nobody's mistake but ours is told on stderr as well.
+        What it returns is the result; that of a Later is sent by a later call. A ControlError
+        becomes its code, every other exception becomes `failed`; one that is nobody's mistake but
+        ours is told on stderr as well.
         """
         if self._rejections is not None:
             self._rejections.poll()
+        waiting, self._later = self._later, []
+        for asked, later in waiting:
+            self._grant(asked, partial(_same, later))
         for _ in range(_MAX_TURN):
             try:
                 frames = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            route, body = _split(frames)
-            reply, outcome = _answer(body, handle)
-            self.counts[outcome] += 1
-            self.socket.send_multipart([*route, reply], zmq.NOBLOCK)
+            self._grant(*_understood(frames, handle))
+
+    def _grant(self, asked: _Asked, act: Callable[[], Mapping[str, Any] | Later]) -> None:
+        """Reply with what comes of `act`, or wait for it."""
+        try:
+            made = act()
+            if not isinstance(made, Mapping):
+                if not made.ready():
+                    self._later.append((asked, made))
+                    return
+                made = made.result()
+            reply, outcome = _reply(asked, ok=True, result=dict(made)), "ok"
+        except Exception as error:  # whatever a verb does wrong, the sessions go on
+            refusal = _refusal(asked, error)
+            outcome = refusal.code
+            reply = _reply(asked, ok=False, error={"code": outcome, "message": str(refusal)})
+        self.counts[outcome] += 1
+        self.socket.send_multipart([*asked.route, reply], zmq.NOBLOCK)
 
     @property
     def rejected(self) -> dict[str, int]:
@@ -221,97 +198,39 @@ def _split(frames: list[bytes]) -> tuple[list[bytes], bytes | None]:
     return frames[:edge], rest[0] if len(rest) == 1 else None
 
 
-def _answer(body: bytes | None, handle: Handler) -> tuple[bytes, str]:
-    """The reply to a request, and how it ended for the count."""
+def _understood(
+    frames: list[bytes], handle: Handler
+) -> tuple[_Asked, Callable[[], Mapping[str, Any] | Later]]:
+    """A request, and what answers it."""
+    route, body = _split(frames)
     number: int | str | None = None
     try:
-        asked = _read(body)
-        number = _number(asked)
-        verb, args = _check(asked)
-        return _run(handle, verb, args, number), "ok"
+        asked = verbs.read(body)
+        number = verbs.number_of(asked)
+        verb, args = verbs.check(asked)
     except ControlError as error:
-        told = {"code": error.code, "message": str(error)}
-        return _reply(number, ok=False, error=told), error.code
+        return _Asked(route, number, ""), partial(_refuse, error)
+    return _Asked(route, number, verb), partial(handle, verb, args)
 
 
-def _reply(number: int | str | None, **rest: Any) -> bytes:
-    return msgspec.msgpack.encode({"v": wire.VERSION, "id": number, **rest})
+def _refuse(error: ControlError) -> Mapping[str, Any]:
+    raise error
 
 
-def _read(body: bytes | None) -> dict[str, Any]:
-    if body is None:
-        raise ControlError("bad_request", "a request is one frame with one msgpack map")
-    if len(body) > MAX_REQUEST:
-        raise ControlError(
-            "too_large", f"a request of {len(body)} bytes is too large; at most {MAX_REQUEST}"
-        )
-    try:
-        asked = wire.unpack(body, "the request")
-    except wire.WireError as error:
-        raise ControlError("bad_request", str(error)) from error
-    if not isinstance(asked, dict):
-        raise ControlError("bad_request", f"the request: expected a map, found {describe(asked)}")
-    return asked
+def _same(later: Later) -> Later:
+    return later
 
 
-def _number(asked: dict[str, Any]) -> int | str:
-    number = _key(asked, "id", "a whole number or text", (int, str))
-    assert isinstance(number, int | str)
-    return number
+def _refusal(asked: _Asked, error: Exception) -> ControlError:
+    """The stable code for whatever went wrong."""
+    if isinstance(error, ControlError):
+        return error
+    if isinstance(error, UserError | ResourceError):
+        return ControlError("failed", str(error))
+    print(f"vagus: control: {asked.verb} failed", file=sys.stderr)
+    traceback.print_exception(error)
+    return ControlError("failed", f"internal error: {type(error).__name__}: {error}")
 
 
-def _key(asked: dict[str, Any], key: str, wanted: str, types: tuple[type, ...]) -> Any:
-    if key not in asked:
-        raise ControlError("bad_request", f"the request needs the key '{key}', {wanted}")
-    if type(asked[key]) not in types:
-        found = describe(asked[key])
-        raise ControlError(
-            "bad_request", f"the request's '{key}': expected {wanted}, found {found}"
-        )
-    return asked[key]
-
-
-def _check(asked: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The verb and arguments of a request that fits the table."""
-    version = _key(asked, "v", "the number 1", (int,))
-    if version != wire.VERSION:
-        raise ControlError("bad_request", f"a request of version {version}; this engine knows 1")
-    verb = _key(asked, "verb", "text", (str,))
-    args = _key(asked, "args", "a map", (dict,))
-    if verb not in VERBS:
-        hint = _near(verb, VERBS) or f"; known: {', '.join(VERBS)}"
-        raise ControlError("unknown_verb", f"no verb is called {_short(verb)}{hint}")
-    known = VERBS[verb]
-    for name, value in args.items():
-        if name not in known:
-            hint = _near(name, known) or f"; it takes {', '.join(known) or 'none'}"
-            raise ControlError("bad_argument", f"{verb} has no argument {_short(name)}{hint}")
-        if (misfit := known[name].misfit(value)) is not None:
-            raise ControlError("bad_argument", f"{verb}: {name}: {misfit}")
-    for name, argument in known.items():
-        if argument.needed and name not in args:
-            raise ControlError("bad_argument", f"{verb} needs '{name}', {argument.wanted}")
-    return verb, args
-
-
-def _run(handle: Handler, verb: str, args: dict[str, Any], number: int | str) -> bytes:
-    """Let the request be granted; the reply with the result."""
-    try:
-        return _reply(number, ok=True, result=dict(handle(verb, args)))
-    except ControlError:
-        raise
-    except (UserError, ResourceError) as error:
-        raise ControlError("failed", str(error)) from error
-    except Exception as error:  # whatever a verb does wrong, the sessions go on
-        print(f"vagus: control: {verb} failed", file=sys.stderr)
-        traceback.print_exception(error)
-        raise ControlError("failed", f"internal error: {type(error).__name__}: {error}") from error
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    """The hint for a word that may be as long as a request; comparing takes its time."""
-    return nearest(word[:_MAX_WORD], known)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= _MAX_WORD else text[: _MAX_WORD - 3] + "...")
+def _reply(asked: _Asked, **rest: Any) -> bytes:
+    return msgspec.msgpack.encode({"v": wire.VERSION, "id": asked.number, **rest})

@@ -23,12 +23,12 @@ from engine.desk import Desk
 from engine.errors import AccountError, ConfigError, UserError
 from engine.inbox import Inbox
 from engine.keys import EngineKeys, Gate
-from engine.log import LogHeader, LogWriter, expand_name
+from engine.loading import Swaps
 from engine.outlet import Outlet
-from engine.plan import SessionPlan
 from engine.prepare import make_sinks, make_sources, plan
 from engine.preview import Previews
 from engine.publish import Publisher
+from engine.recorder import Recorder
 from engine.seat import Seat
 from engine.session import Session
 from engine.types import Message, Sink
@@ -74,6 +74,7 @@ class Engine:
         self._gate: Gate | None = None
         self._rejected = 0
         self.previews = Previews()
+        self.swaps = Swaps(self._inbox.wake)
         self._desk = Desk(self)
 
     def __enter__(self) -> Engine:
@@ -150,12 +151,14 @@ class Engine:
             self._tend(now_s)
         self.previews.serve(now_s, self.seats, self.publisher)
         self.publisher.serve()
+        self.swaps.serve(self.seats)
         self.control.serve(self._desk)
 
     def _tend(self, now_s: float) -> None:
         """What time alone brings: late ticks, silent devices, each session's health in its turn."""
         for seat in self.seats.values():
             seat.advance(now_s)
+            seat.look_at_recording()
         self._run_batch()
         due_s = now_s + _LOOK_S
         for seat in self.seats.values():
@@ -174,9 +177,12 @@ class Engine:
         now_s, wall_s = self._clock.now(), time.time()
         planned = plan(config, self._run_of(config.session), now_s, wall_s - now_s, self._load)
         sources = make_sources(config, self._clock, now_s)
-        log = self._open_log(config, planned, wall_s)
+        recorder = Recorder(config, planned, self._clock)
+        recording = config.recording
+        if recording is not None:
+            recorder.begin(recording.path, recording.raw)
         seat = Seat(
-            config, planned, sources, self._inbox, self._batcher, self._clock, self._send, log
+            config, planned, sources, self._inbox, self._batcher, self._clock, self._send, recorder
         )
         seat.health_due_s = now_s + _PHASE * len(self.seats) % 1.0
         self.seats[config.session] = seat
@@ -184,8 +190,8 @@ class Engine:
         for sink in make_sinks(config):
             self._attach(sink)
         seat.event("session.joined")
-        if log is not None:
-            seat.event("recording.started", path=str(log.path))
+        if seat.log is not None and recording is not None:
+            seat.event("recording.started", path=str(seat.log.path), raw=recording.raw)
         seat.start()
 
     def leave(self, name: str) -> None:
@@ -233,21 +239,6 @@ class Engine:
             self._bundles[name, device] = Bundle.load(name, device)
         return self._bundles[name, device]
 
-    def _open_log(self, config: Config, planned: SessionPlan, wall_s: float) -> LogWriter | None:
-        if config.recording is None:
-            return None
-        path = expand_name(config.recording.path, config.session, wall_s)
-        bundles = {n: s.bundle.sha256 for n, s in planned.streams.items() if s.bundle}
-        header = LogHeader(
-            run=planned.run,
-            session=planned.session,
-            config=config.model_dump_json(exclude_none=True),
-            origin_s=planned.origin_s,
-            wall_offset_s=planned.wall_offset_s,
-            bundles=bundles,
-        )
-        return LogWriter(path, header, raw=config.recording.raw, clock=self._clock)
-
     def _all_done(self) -> bool:
         return all(seat.session.done for seat in self.seats.values())
 
@@ -269,7 +260,7 @@ class Engine:
         return self.publisher.send(message)
 
     def _infer_failed(self, session: Session, modality: str, why: str) -> None:
-        self.seats[session.plan.session].command("fail", modality=modality, why=why)
+        self.seats[session.plan.session].infer_failed(modality, why)
 
     def _prove(self, seat: Seat) -> None:
         """The third law, every second; a broken one is our fault and is said aloud."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from engine.config import Config, config_from, load_config
-from engine.control import ControlError
-from engine.errors import ConfigError, UserError
+from engine.control import ControlError, Later
+from engine.errors import ConfigError, ResourceError, UserError
+from engine.loading import Swaps
 from engine.predictor import Predictor
 from engine.preview import RENEW_S, Previews
 from engine.publish import Publisher
@@ -24,6 +25,7 @@ class House(Protocol):
     seats: dict[str, Seat]
     publisher: Publisher
     previews: Previews
+    swaps: Swaps
 
     def join(self, config: Config) -> None: ...
     def leave(self, name: str) -> None: ...
@@ -35,7 +37,7 @@ class Desk:
 
     def __init__(self, engine: House) -> None:
         self._engine = engine
-        self._verbs: dict[str, Callable[..., dict[str, Any]]] = {
+        self._verbs: dict[str, Callable[..., Mapping[str, Any] | Later]] = {
             "status": self._status,
             "join": self._join,
             "leave": self._leave,
@@ -44,16 +46,16 @@ class Desk:
             "mark": self._mark,
             "calibrate": self._calibrate,
             "preview": self._preview,
+            "swap": self._swap,
+            "record": self._record,
+            "stop_record": self._stop_record,
         }
 
-    def __call__(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, verb: str, args: dict[str, Any]) -> Mapping[str, Any] | Later:
         """Do what is asked; raises ControlError with one of the stable codes."""
         if verb in ("pause", "resume", "mute", "unmute"):
             return self._command(verb, args)
-        act = self._verbs.get(verb)
-        if act is None:
-            raise ControlError("refused", f"this engine cannot '{verb}' while it runs")
-        return act(**args)
+        return self._verbs[verb](**args)
 
     def _seat(self, session: str | None) -> Seat:
         seats = self._engine.seats
@@ -70,10 +72,7 @@ class Desk:
         return {
             "engine": f"vagus {__version__}",
             "run": self._engine.run_id,
-            "sessions": {
-                s.name: {"streams": s.session.streams, "degraded": s.session.degraded()}
-                for s in seats
-            },
+            "sessions": {s.name: _told_of(s) for s in seats},
         }
 
     def _command(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
@@ -120,6 +119,30 @@ class Desk:
         messages, missing = self._engine.publisher.fetch(name, kind, first, last)
         return {"messages": messages, "missing": missing}
 
+    def _swap(self, stream: str, bundle: str, session: str | None = None) -> Later:
+        seat = self._seat(session)
+        _predictor(seat, stream)
+        return self._engine.swaps.begin(seat, stream, bundle)
+
+    def _record(self, path: str, raw: bool, session: str | None = None) -> dict[str, Any]:
+        seat = self._seat(session)
+        log = seat.log
+        if log is not None and not seat.recorder.is_on(path, raw):
+            raise ControlError("busy", f"'{seat.name}' is being recorded to {log.path}")
+        if log is None:
+            try:
+                log = seat.record(path, raw)
+            except ConfigError as error:
+                raise ControlError("bad_argument", str(error)) from error
+            except ResourceError as error:
+                raise ControlError("refused", str(error)) from error
+        return {"session": seat.name, "path": str(log.path), "raw": raw}
+
+    def _stop_record(self, session: str | None = None) -> Mapping[str, Any] | Later:
+        seat = self._seat(session)
+        nothing = {"session": seat.name, "path": None}
+        return nothing if seat.log is None else seat.stop_recording()
+
     def _preview(self, on: bool, session: str | None = None) -> dict[str, Any]:
         seat = self._seat(session)
         self._engine.previews.switch(seat.name, on, seat.now())
@@ -128,6 +151,23 @@ class Desk:
     def _shutdown(self) -> dict[str, Any]:
         self._engine.stop()
         return {}
+
+
+def _told_of(seat: Seat) -> dict[str, Any]:
+    """What the status says of a session."""
+    session = seat.session
+    return {
+        "streams": session.streams,
+        "degraded": session.degraded(),
+        "paused": session.paused,
+        "muted": [p.name for p in session.predictors if p.muted],
+        "bundles": {
+            p.name: {"id": p.bundle.id, "sha256": p.bundle.sha256, "where": seat.where(p)}
+            for p in session.predictors
+        },
+        "calibrations": {s: c for p in session.predictors for s, c in p.calibrations().items()},
+        "recording": seat.recorder.status(),
+    }
 
 
 def _predictor(seat: Seat, stream: str) -> Predictor:

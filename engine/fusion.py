@@ -88,6 +88,7 @@ class Fusion:
             raise ConfigError(f"fusion.method is '{plan.fusion}'; the one there is: mean")
         self.smoothing = Smoothing(**plan.smoothing)
         self._plan = plan
+        self._labels: tuple[str, ...] = ()
 
     def predict(
         self,
@@ -103,6 +104,9 @@ class Fusion:
         label = probabilities = confidence = None
         if used:
             bundle = used[0][0]
+            if bundle.labels != self._labels:  # of the past, which is then no past of these
+                self._labels = bundle.labels
+                self.smoothing.reset()
             p, top = self.smoothing(fuse([p for _, p in used]))
             probabilities = dict(zip(bundle.labels, p.tolist(), strict=True))
             confidence = float(p[top])
@@ -157,10 +161,10 @@ def _sort(
         if predictor.name in missing or predictor.standing is None:
             modalities[predictor.name] = {"used": False, "reason": missing[predictor.name]}
             continue
-        p, about = predictor.standing
-        if used and predictor.bundle.labels != used[0][0].labels:
+        bundle, p, about = predictor.standing
+        if used and bundle.labels != used[0][0].labels:
             about = {**about, "used": False, "reason": "other labels"}
         else:
-            used.append((predictor.bundle, p))
+            used.append((bundle, p))
         modalities[predictor.name] = about
     return modalities, used

@@ -16,7 +16,7 @@ from engine.ring import Ring
 from engine.timeline import GapPolicy, Notify, Run, Timeline
 from engine.types import Array, Chunk, Notes, Step, StreamInfo, Window
 
-__all__ = ["Grid", "Lane", "View"]
+__all__ = ["Grid", "Lane", "View", "grid_hz"]
 
 _SLACK_S = 1.0  # how far a lane may run ahead of a slower one before its windows are copied
 _END_TOLERANCE_S = 1e-6
@@ -99,17 +99,7 @@ class Lane:
             return
         self._segment = -1
         self._first = self._next = self._floor = 0  # source indices: begun, next, oldest needed
-        ratio = Fraction(1)
-        for step in view.steps:
-            ratio *= step.ratio
-        self._ratio = ratio
-        self._span = -(-view.n_items * ratio.denominator // ratio.numerator)  # in source items
-        # The notes of some steps go with a window: those on the very item that a mark stands on.
-        self._noted = [step for step in view.steps if getattr(step, "noted", False)]
-        self._steady = not self._noted and all(step.ratio == 1 for step in view.steps)
-        self._notes: Notes = {}
-        self._slack = max(1, int(_SLACK_S * (view.info.rate_hz or 0)))
-        self._ring = Ring(view.n_items + self._slack, view.info.shape)
+        self._see(view)
         self._stage = account.stage(stream, "steps", lambda: self._next - self._floor)
         account.equal(
             f"{stream}: out of timeline = in of steps",
@@ -135,6 +125,14 @@ class Lane:
     def notes(self) -> Notes:
         """What the steps noted of the item that was processed last."""
         return self._notes if self.view is not None else {}
+
+    def change(self, view: View) -> None:
+        """See the stream through another view from the next item on: nothing of the items that
+        came is in its windows, also not in those of ticks that were reached already."""
+        self._stage.n_out += self._next - self._floor
+        self._first = self._floor = self._next
+        self._marks.clear()
+        self._see(view)
 
     def end_s(self) -> float:
         """Where the next item would stand: the end of what came, in seconds."""
@@ -195,6 +193,20 @@ class Lane:
             self._mark(edge - 1, self._ring.n_pushed - (done - edge))
             at = edge
             self._fire()
+
+    def _see(self, view: View) -> None:
+        """All that depends on the view alone, with nothing in it yet."""
+        self.view = view
+        ratio = Fraction(1)
+        for step in view.steps:
+            ratio *= step.ratio
+        self._span = -(-view.n_items * ratio.denominator // ratio.numerator)  # in source items
+        # The notes of some steps go with a window: those on the very item that a mark stands on.
+        self._noted = [step for step in view.steps if getattr(step, "noted", False)]
+        self._steady = not self._noted and all(step.ratio == 1 for step in view.steps)
+        self._notes: Notes = {}
+        self._slack = max(1, int(_SLACK_S * (view.info.rate_hz or 0)))
+        self._ring = Ring(view.n_items + self._slack, view.info.shape)
 
     def _begin(self, run: Run) -> None:
         """A new segment: nothing of the one before may reach into it."""
@@ -269,6 +281,14 @@ class Lane:
         )
 
 
+def grid_hz(info: StreamInfo, view: View | None) -> float:
+    """The rate of the grid on which a stream's items reach the steps of `view`."""
+    held = info.rate_hz is None or info.kind == "face"
+    if held and view is not None and view.info.rate_hz is not None:
+        return view.info.rate_hz / float(math.prod(step.ratio for step in view.steps))
+    return info.rate_hz or _UNSEEN_HZ
+
+
 def _timeline(
     info: StreamInfo,
     view: View | None,
@@ -279,10 +299,7 @@ def _timeline(
 ) -> Timeline | HeldGrid:
     """A device's own grid of items; the view's, held, for a stream without one, and for pictures
     that come faster or slower than the view's."""
-    rate_hz = info.rate_hz or _UNSEEN_HZ
-    held = info.rate_hz is None or info.kind == "face"
-    if held and view is not None and view.info.rate_hz is not None:
-        rate_hz = view.info.rate_hz / float(math.prod(step.ratio for step in view.steps))
+    rate_hz = grid_hz(info, view)
     if rate_hz == info.rate_hz:
         return Timeline(info, gaps, counted, notify, now)
     return HeldGrid(info, rate_hz, counted, notify)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from engine.adapt import Tell
 from engine.errors import BundleError
 from engine.lane import Lane
 from engine.marks import MarkLane
@@ -12,10 +13,12 @@ from engine.types import StreamInfo
 
 if TYPE_CHECKING:
     from engine.session import Session
+    from engine.swap import Swap
 
 __all__ = [
     "ORDERS",
     "adapt",
+    "begin",
     "calibrate",
     "connect",
     "end",
@@ -27,6 +30,8 @@ __all__ = [
     "pause",
     "resume",
     "stall",
+    "swap",
+    "teller",
     "unmute",
     "unstall",
 ]
@@ -60,16 +65,17 @@ def _open_lane(session: Session, stream: str, info: StreamInfo) -> None:
         slot.lane = MarkLane(stream, info, slot.stage, session.marker)
         return
     predictor = next((p for p in session.predictors if stream in p.streams), None)
-
-    def tell(t: float, detail: dict[str, Any]) -> None:
-        session.event("stream.quality", stream, detail, t)
-
-    view = None if predictor is None else predictor.fit(stream, info, tell)
+    view = None if predictor is None else predictor.fit(stream, info, teller(session, stream))
     slot.lane = Lane(
         stream, info, view, session.grid, slot.plan.gaps, session.account, slot.stage,
         lambda code, t, detail: session.event(code, stream, detail, t),
         session.fire, lambda: session.now_s, session.tick,
     )  # fmt: skip
+
+
+def teller(session: Session, stream: str) -> Tell:
+    """Who hears how a stream's calibrations end, and tells it."""
+    return lambda t, detail: session.event("stream.quality", stream, detail, t)
 
 
 def lost(session: Session, stream: str, why: str) -> None:
@@ -101,9 +107,11 @@ def unstall(session: Session, stream: str) -> None:
     session.event("source.back", stream, {})
 
 
-def note(session: Session, code: str, t: float, detail: dict[str, Any]) -> None:
+def note(
+    session: Session, code: str, t: float, detail: dict[str, Any], stream: str | None = None
+) -> None:
     """Something happened around the session."""
-    session.event(code, None, detail, t)
+    session.event(code, stream, detail, t)
 
 
 def fail(session: Session, modality: str, why: str) -> None:
@@ -137,15 +145,32 @@ def calibrate(session: Session, stream: str, seconds: float, t: float | None = N
     session.predictor_of(stream).adapter(stream).calibrate(start_s, seconds)
 
 
+def swap(session: Session, stream: str, swap: Swap) -> None:
+    """Another bundle takes the modality of a stream over, from the next tick on."""
+    predictor = session.predictor_of(stream)
+    before = predictor.bundle
+    for lane, view in swap.renewed:
+        lane.change(view)
+    predictor.change(swap.bundle, swap.slots, swap.turn, swap.fitted)
+    now, was = swap.bundle, {"bundle": before.id, "sha256": before.sha256}
+    told = {"bundle": now.id, "sha256": now.sha256, "before": was, "anew": list(swap.anew)}
+    session.event("bundle.swapped", stream, told)
+
+
 def adapt(session: Session, stream: str, state: Mapping[str, Any]) -> None:
     """Go on from what another session learnt of the person: its `adaptation(stream)`."""
     session.predictor_of(stream).adapter(stream).restore(state)
+
+
+def begin(session: Session, tick: int, numbers: Mapping[str, int], now_s: float) -> None:
+    """Go on in the middle of a session: which tick and which numbers come next."""
+    session.go_on(tick, numbers, now_s)
 
 
 ORDERS: Mapping[str, Callable[..., None]] = {
     order.__name__: order
     for order in (
         connect, lost, end, mark, stall, unstall, note, fail,
-        pause, resume, mute, unmute, calibrate, adapt,
+        pause, resume, mute, unmute, calibrate, adapt, swap, begin,
     )
 }  # fmt: skip

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from engine.adapt import UNCALIBRATED, Adapter, Tell, adapter
+from engine.adapt import UNCALIBRATED, Adapter, State, Tell, adapter
 from engine.errors import BundleError, ConfigError
 from engine.plan import Request, SessionPlan
 from engine.slot import Slot
@@ -17,7 +17,23 @@ if TYPE_CHECKING:
     from engine.bundle import Bundle
     from engine.lane import View
 
-__all__ = ["Predictor", "predictors"]
+__all__ = ["Fitted", "Predictor", "Standing", "fitted_to", "predictors", "turn_of"]
+
+
+class Standing(NamedTuple):
+    """A result that counts until the next one: whose it is, and what the wire says of it."""
+
+    bundle: Bundle
+    p: Array  # (labels,)
+    about: dict[str, Any]
+
+
+class Fitted(NamedTuple):
+    """How a bundle's input sees the stream that came for it."""
+
+    view: View
+    entry: Entry
+    adapter: Adapter | None
 
 
 class Predictor:
@@ -30,11 +46,11 @@ class Predictor:
         self._adapters: dict[str, Adapter] = {}  # of the inputs that adapt, once their stream came
         self.muted = False
         self.reason = "waiting"  # why there is no result
-        self._standing: tuple[Array, dict[str, Any]] | None = None
+        self._standing: Standing | None = None
 
     @property
-    def standing(self) -> tuple[Array, dict[str, Any]] | None:
-        """The last probabilities (labels,) and what the wire says of them; None without any."""
+    def standing(self) -> Standing | None:
+        """The last result; None without any."""
         return self._standing
 
     def input_of(self, stream: str) -> str:
@@ -47,18 +63,28 @@ class Predictor:
         Raises BundleError where it cannot serve the bundle.
         """
         key = self.input_of(stream)
-        spec, bundle = self.bundle.inputs[key], self.bundle
-        channels, encoder = self.slots[key].plan.channels, bundle.encoders.get(key)
-        view, entry = fit(stream, info, spec, bundle.id, channels, encoder)
-        if spec.adapt is not None:
-            try:
-                self._adapters[key] = adapter(
-                    spec.adapt, view.info, entry.n_features, spec.window_s, bundle.hop_s, tell
-                )
-            except (ConfigError, BundleError) as error:
-                raise BundleError(f"bundle {bundle.id}, input '{key}': {error}") from error
-        self._entries[key] = entry
-        return view
+        fitted = fitted_to(self.bundle, key, self.slots[key], info, tell)
+        self._take(key, fitted)
+        return fitted.view
+
+    def change(self, bundle: Bundle, slots: Mapping[str, Slot], turn: int,
+               fitted: Mapping[str, Fitted]) -> None:  # fmt: skip
+        """Go on with another bundle, which reads `slots`, as far as their streams came `fitted`.
+
+        What stands, stands until the new bundle's first turn. An input left out of `fitted` goes
+        on as it was.
+        """
+        kept = slots.keys() - fitted.keys()
+        self._entries = {key: e for key, e in self._entries.items() if key in kept}
+        self._adapters = {key: a for key, a in self._adapters.items() if key in kept}
+        self.bundle, self.slots, self.turn = bundle, slots, turn
+        for key, one in fitted.items():
+            self._take(key, one)
+
+    def _take(self, key: str, fitted: Fitted) -> None:
+        self._entries[key] = fitted.entry
+        if fitted.adapter is not None:
+            self._adapters[key] = fitted.adapter
 
     def adapter(self, stream: str) -> Adapter:
         """What is learnt of a stream's person; raises ConfigError where nothing is."""
@@ -68,6 +94,19 @@ class Predictor:
         if self.bundle.inputs[self.input_of(stream)].adapt is None:
             raise ConfigError(f"bundle {self.bundle.id} takes no calibration of '{stream}'")
         raise ConfigError(f"stream '{stream}' has not come yet; calibrate once it is there")
+
+    def learnt(self, stream: str) -> State | None:
+        """What was learnt of a stream's person; None where nothing is, or not enough yet."""
+        found = self._adapters.get(self.input_of(stream))
+        return None if found is None else found.state
+
+    def calibrations(self) -> dict[str, bool]:
+        """{stream: whether enough was learnt of its person}, of the streams that adapt."""
+        return {
+            slot.stream: self.learnt(slot.stream) is not None
+            for key, slot in self.slots.items()
+            if self.bundle.inputs[key].adapt is not None
+        }
 
     def request(self, tick: int, t: float, hop_s: float) -> Request | str:
         """What is to be run at a tick that is being fired, or why nothing is.
@@ -120,20 +159,34 @@ class Predictor:
     def stand(self, request: Request, p: Array) -> None:
         """This is the result until the next turn."""
         windows = request.windows.values()
-        main = next(iter(windows))
+        main, bundle = next(iter(windows)), request.bundle
         filled = min(window.filled for window in windows)
         about = {
             "used": True,
-            "bundle": self.bundle.id,
+            "bundle": bundle.id,
             "segment": main.segment,
             "first": main.first,
             "last": main.last,
             "filled": filled,
             "quality": min(window.quality for window in windows),
             **({"notes": dict(main.notes)} if main.notes else {}),
-            "probabilities": dict(zip(self.bundle.labels, p.tolist(), strict=True)),
+            "probabilities": dict(zip(bundle.labels, p.tolist(), strict=True)),
         }
-        self._standing = p, about
+        self._standing = Standing(bundle, p, about)
+
+
+def fitted_to(bundle: Bundle, key: str, slot: Slot, info: StreamInfo, tell: Tell) -> Fitted:
+    """Fit the stream `info` of a slot to the bundle's input `key`; `tell` hears how calibrations
+    end. Raises BundleError where it cannot serve the bundle."""
+    spec, encoder = bundle.inputs[key], bundle.encoders.get(key)
+    view, entry = fit(slot.stream, info, spec, bundle.id, slot.plan.channels, encoder)
+    if spec.adapt is None:
+        return Fitted(view, entry, None)
+    try:
+        learns = adapter(spec.adapt, view.info, entry.n_features, spec.window_s, bundle.hop_s, tell)
+    except (ConfigError, BundleError) as error:
+        raise BundleError(f"bundle {bundle.id}, input '{key}': {error}") from error
+    return Fitted(view, entry, learns)
 
 
 def _made(x: Array, valid: Array, window: Window) -> tuple[Array, Array]:
@@ -162,16 +215,21 @@ def predictors(plan: SessionPlan, slots: Mapping[str, Slot]) -> list[Predictor]:
                 f"bundle {bundle.id} needs the inputs {', '.join(bundle.inputs)}; "
                 f"streams {', '.join(streams)} feed {', '.join(fed)}"
             )
-        turn = bundle.hop_s / plan.hop_s
-        if abs(turn - round(turn)) > 1e-6 or round(turn) < 1:
-            raise ConfigError(
-                f"hop_s: {plan.hop_s:g} does not divide the hop of bundle {bundle.id}, "
-                f"{bundle.hop_s:g} s; choose {bundle.hop_s:g} or a whole fraction of it"
-            )
         ordered = {name: slots[fed[name]] for name in bundle.inputs}
         name = "+".join(slot.stream for slot in ordered.values())
-        found.append(Predictor(name, bundle, ordered, round(turn)))
+        found.append(Predictor(name, bundle, ordered, turn_of(bundle, plan.hop_s)))
     return found
+
+
+def turn_of(bundle: Bundle, hop_s: float) -> int:
+    """Every how many ticks a bundle is run; raises ConfigError where that is no whole number."""
+    turn = bundle.hop_s / hop_s
+    if abs(turn - round(turn)) > 1e-6 or round(turn) < 1:
+        raise ConfigError(
+            f"hop_s: {hop_s:g} does not divide the hop of bundle {bundle.id}, "
+            f"{bundle.hop_s:g} s; choose {bundle.hop_s:g} or a whole fraction of it"
+        )
+    return round(turn)
 
 
 def _input(plan: SessionPlan, stream: str, bundle: Bundle) -> str:

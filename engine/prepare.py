@@ -17,7 +17,7 @@ from engine.plan import SessionPlan, StreamPlan
 from engine.timeline import GapPolicy
 from engine.types import Sink, Source
 
-__all__ = ["make_sinks", "make_sources", "plan"]
+__all__ = ["bundle_for", "make_sinks", "make_sources", "plan"]
 
 _DEFAULT_HOP_S = 0.5
 
@@ -57,6 +57,17 @@ def plan(
         fusion=config.fusion.method,
         smoothing=config.smoothing.model_dump(),
     )
+
+
+def bundle_for(
+    config: Config, stream: str, which: str, load: Callable[[str, str], Bundle] = Bundle.load
+) -> Bundle:
+    """The bundle `which` as the config wants it for a stream: on its device, with its detector."""
+    told = config.streams[stream]
+    bundle = load(which, told.device)
+    if told.detector is None:
+        return bundle
+    return _seen_by(config, stream, bundle, told.detector)
 
 
 def _seen_by(config: Config, name: str, bundle: Bundle | None, detector: str) -> Bundle:

@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 
 from engine.batcher import Batcher
+from engine.bundle import Bundle
 from engine.clock import Clock
 from engine.config import Config
 from engine.errors import BundleError, UserError
 from engine.inbox import Inbox, Item
 from engine.log import LogWriter
+from engine.past import past
 from engine.plan import SessionPlan, Tick
+from engine.predictor import Predictor
 from engine.reader import Reader
+from engine.recorder import Ending, Recorder
 from engine.session import Session
+from engine.swap import prepare
 from engine.types import Event, Health, Marker, Message, Numbered, Prediction, Source
 from engine.version import __version__
 
@@ -32,8 +37,7 @@ _TIMINGS = 256
 class Seat:
     """Feeds one session from the inbox, logs every input before it acts, sends what it makes.
 
-    `send` publishes a message and returns its body; `log` may be None. All methods belong to the
-    loop's thread.
+    `send` publishes a message and returns its body. All methods belong to the loop's thread.
     """
 
     def __init__(
@@ -45,9 +49,9 @@ class Seat:
         batcher: Batcher,
         clock: Clock,
         send: Callable[[Message], bytes],
-        log: LogWriter | None,
+        recorder: Recorder,
     ) -> None:
-        self.config, self.log = config, log
+        self.config, self.recorder = config, recorder
         self._sources = sources
         self.session = Session(plan, self._emit)
         self._batcher, self._clock, self._inbox, self._send = batcher, clock, inbox, send
@@ -58,6 +62,8 @@ class Seat:
         self._stalled: set[str] = set()
         self._timings: dict[str, deque[float]] = {}
         self.failure: UserError | None = None
+        self._where: dict[str, str] = {}  # modality: where its bundle is, if it was swapped
+        self._before: dict[str, tuple[Bundle, str]] = {}  # what an unproven one took over from
         self.health_due_s = 0.0
         batcher.join(self.session)
         account, name = self.session.account, plan.session
@@ -73,6 +79,11 @@ class Seat:
             Reader(name, s, source, inbox, clock, config.streams[s].policy == "latest")
             for s, source in sources.items()
         ]
+
+    @property
+    def log(self) -> LogWriter | None:
+        """The recording under way."""
+        return self.recorder.log
 
     @property
     def name(self) -> str:
@@ -98,9 +109,11 @@ class Seat:
         """The engine's time."""
         return self._clock.now()
 
-    def event(self, code: str, **detail: Any) -> None:
-        """An event of the session as a whole, logged as a command so that replay has it too."""
-        self.command("note", code=code, t=self._clock.now(), detail=detail)
+    def event(self, code: str, stream: str | None = None, /, **detail: Any) -> None:
+        """An event of a stream, or of the session as a whole, logged as a command so that replay
+        has it too."""
+        args = {} if stream is None else {"stream": stream}
+        self.command("note", code=code, t=self._clock.now(), detail=detail, **args)
 
     def take(self, item: Item) -> None:
         """One item of the inbox: log it, then act on it."""
@@ -126,6 +139,42 @@ class Seat:
             self.log.command(verb, args)
         self.session.command(verb, **args)
 
+    def swap(self, stream: str, bundle: Bundle, where: str) -> None:
+        """Let another bundle, to be found at `where`, take a modality over; between two ticks.
+
+        Raises BundleError, with nothing changed, where it does not fit the session.
+        """
+        predictor = self.session.predictor_of(stream)
+        fresh = prepare(self.session, stream, bundle)
+        self._before[predictor.name] = predictor.bundle, self.where(predictor)
+        self._where[predictor.name] = where
+        if self.log is not None:
+            self.log.command("swap", {"stream": stream, "bundle": _named(bundle, where)})
+        self.session.command("swap", stream=stream, swap=fresh)
+        self.schema()
+
+    def swapped(self, predictor: Predictor) -> dict[str, str] | None:
+        """The bundle of a modality as a recording names it; None for the config's own."""
+        where = self._where.get(predictor.name)
+        return None if where is None else _named(predictor.bundle, where)
+
+    def where(self, predictor: Predictor) -> str:
+        """The name or the path of the bundle that a modality runs on."""
+        named = self.config.streams[predictor.streams[0]].bundle
+        return self._where.get(predictor.name, str(named))
+
+    def infer_failed(self, modality: str, why: str) -> None:
+        """A bundle could not be run; one that never could gives way to the one before."""
+        self.command("fail", modality=modality, why=why)
+        known = self._before.pop(modality, None)
+        if known is None:
+            return
+        predictor = next(p for p in self.session.predictors if p.name == modality)
+        stream = predictor.streams[0]
+        self.event("bundle.refused", stream, bundle=self.where(predictor), why=why)
+        self.swap(stream, *known)
+        del self._before[modality]  # that one was proven
+
     def advance(self, now_s: float) -> None:
         """Let time pass, where that has an effect."""
         deadline_s = self.session.deadline()
@@ -150,6 +199,8 @@ class Seat:
             "total": 1e3 * (now_s - arrived_s),
         }
         self.send(replace(prediction, latency_ms=latency_ms))
+        if self._before:
+            self._prove()
         for stage, ms in latency_ms.items():
             self._timings.setdefault(stage, deque(maxlen=_TIMINGS)).append(ms)
 
@@ -165,13 +216,12 @@ class Seat:
         self.health_due_s = now_s + _HEALTH_S
         session = self.session
         seq = session.next_seq("health")
-        with self._inbox.frozen():
-            counters = session.account.snapshot()
+        counters = self._account()
         reached = {s: session.reached_s(s) for s in session.streams}
         states = session.streams
         degraded = [*session.degraded(), *(f"{s}: stalled" for s in sorted(self._stalled))]
-        if self.log is not None and self.log.failed:
-            degraded.append(f"recording: {self.log.failed}")
+        if self.recorder.failed:
+            degraded.append(f"recording: {self.recorder.failed}")
         self.send(
             Health(
                 run=session.plan.run,
@@ -187,12 +237,33 @@ class Seat:
             )
         )
 
+    def record(self, template: str, raw: bool) -> LogWriter:
+        """Begin a recording, where none is under way."""
+        middle = any(slot.begun is not None for slot in self.session.slots.values())
+        log = self.recorder.begin(template, raw, past(self), middle)
+        self.event("recording.started", path=str(log.path), raw=raw)
+        return log
+
+    def stop_recording(self) -> Ending:
+        """End the recording under way, with its final account."""
+        assert self.log is not None
+        self.event("recording.stopped", path=str(self.log.path), records=self.log.records)
+        return self.recorder.end(self._account(), session=self.name)
+
+    def look_at_recording(self) -> None:
+        """Tell of a recording that its disk ended; the session goes on."""
+        broken = self.recorder.look()
+        if broken is not None:
+            told = {"path": str(broken.path), "why": broken.failed, "written": broken.written}
+            self.event("recording.full", **told)
+
     def close(self) -> None:
         """Close the log with the final account."""
-        if self.log is not None:
-            with self._inbox.frozen():
-                account = self.session.account.snapshot()
-            self.log.close(account)
+        self.recorder.close(self._account())
+
+    def _account(self) -> dict[str, Any]:
+        with self._inbox.frozen():
+            return self.session.account.snapshot()
 
     def schema(self) -> None:
         """Announce what the session is made of."""
@@ -207,6 +278,13 @@ class Seat:
             self.session.shed(made)
         else:
             self._batcher.add(self.session, made, self._arrived_s)
+
+    def _prove(self) -> None:
+        """A bundle that gave a result needs the one before no more."""
+        for predictor in self.session.predictors:
+            standing = predictor.standing
+            if standing is not None and standing.bundle is predictor.bundle:
+                self._before.pop(predictor.name, None)
 
     def _take_word(self, item: Item) -> None:
         args = dict(item.args or {})
@@ -223,6 +301,10 @@ class Seat:
         if item.verb == "connect":
             self._silent[item.stream] = self._taken_s
             self.schema()
+
+
+def _named(bundle: Bundle, where: str) -> dict[str, str]:
+    return {"id": bundle.id, "sha256": bundle.sha256, "where": where}
 
 
 def _percentiles(timings: Mapping[str, deque[float]]) -> dict[str, dict[str, float]]:

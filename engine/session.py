@@ -63,10 +63,11 @@ class Session:
             for stream in predictor.streams
         }
         self._unsent: set[tuple[str, int]] = set()
+        self._before = 0  # numbers that were given in a past which is not known
         self._publish = self.account.stage("session", "publish", lambda: len(self._unsent))
         self.account.equal(
             "session: messages published = sequence numbers given",
-            lambda: self._publish.n_in, lambda: sum(self._seq.values()),
+            lambda: self._publish.n_in, lambda: sum(self._seq.values()) - self._before,
         )  # fmt: skip
 
     # -- the three inputs ---------------------------------------------------------------------
@@ -124,6 +125,16 @@ class Session:
         self._publish.n_in += 1
         return seq
 
+    def go_on(self, tick: int, numbers: Mapping[str, int], now_s: float) -> None:
+        """Be in the middle of a session whose past is not known: which tick and which numbers
+        come next."""
+        self.tick, self.now_s = tick, now_s
+        self._seq.update(numbers)
+        self._before = sum(self._seq.values()) - self._publish.n_in
+        for slot in self._waited:
+            if slot.lane is not None:
+                slot.lane.advance_to(tick)
+
     def sent(self, message: Numbered) -> None:
         """A message with a sequence number went out."""
         self._unsent.discard((message.kind, message.seq))
@@ -140,6 +151,11 @@ class Session:
     def items_in(self, stream: str) -> int:
         """Items that came in, of one stream."""
         return self.slots[stream].stage.n_in
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """{kind: the number that comes next}."""
+        return dict(self._seq)
 
     @property
     def streams(self) -> dict[str, str]:

@@ -17,7 +17,7 @@ import torch
 from engine.bundle import Bundle
 from engine.networks.linear import Linear
 from engine.types import Array
-from offline import metrics
+from offline import metrics, report
 from offline.card import card
 from offline.datasets import LabelledRecording
 from offline.evaluate import Row, predict, summarise
@@ -124,6 +124,7 @@ def train(
             say(f"Bayes rate of {name}: {rate:.3f}, for one who knows how the signal was made")
     (out / "metrics.json").write_text(json.dumps(whole, indent=1) + "\n")
     (out / "config.yaml").write_text(recipe.resolved)
+    report.write(out / "report", {**result, "level": "L3"}, rows, bundle)
     return bundle
 
 

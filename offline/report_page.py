@@ -18,6 +18,8 @@ _SCORES = {
 }  # fmt: skip
 _DARK = 0.62  # share of a confusion's row from which on its cell needs light letters
 _FEW = 5  # labels whose confusion is set in large letters
+_PADDING = "padding "
+_FEW_SUBJECTS = 6  # below it an interval over subjects says little
 _BASELINES = ("linear", "majority", "prior")
 
 
@@ -93,22 +95,30 @@ def _headline(figures: Mapping[str, Any]) -> str:
     found = {"this bundle": figures} | {name: there[name] for name in _BASELINES if name in there}
     chance = 1 / sum(any(row) for row in figures["confusion"])
     picture = intervals([(n, one["uar"], one.get("uar_ci95")) for n, one in found.items()], chance)
-    table = _scores_table(found)
+    table, n = _scores_table(found), len(figures["subjects"])
+    few = f"; of {n} it is no more than a hint" if n < _FEW_SUBJECTS else ""
+    linear = (
+        "linear is logistic regression on the mean and deviation of each channel, fitted on the "
+        "training part."
+        if "linear" in there
+        else "A linear baseline needs a split whose training part it is fitted on."
+    )
     return _section(
         "Result and baselines",
         f'<div class="headline">{big}</div>{picture}<div class="wide">{table}</div>'
-        '<p class="note">The interval draws whole subjects (2000 bootstrap samples). majority '
-        "always says the most frequent label; prior draws labels by their shares; linear is "
-        "logistic regression on the mean and deviation of each channel, fitted on the training "
-        "part.</p>",
+        f'<p class="note">The interval draws whole subjects (2000 bootstrap samples){few}. '
+        "majority always says the most frequent label; prior draws labels by their shares. "
+        f"{linear}</p>",
     )
 
 
 def _scores_table(found: Mapping[str, Mapping[str, Any]]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in ("", *_SCORES.values()))
+    known = {key for one in found.values() for key in one if one[key] is not None}
+    told = {key: name for key, name in _SCORES.items() if key in known}
+    head = "".join(f"<th>{name}</th>" for name in ("", *told.values()))
     rows = ""
     for i, (name, one) in enumerate(found.items()):
-        cells = "".join(f"<td>{_number(one.get(key))}</td>" for key in _SCORES)
+        cells = "".join(f"<td>{_number(one.get(key))}</td>" for key in told)
         rows += f"<tr{' class=ours' if i == 0 else ''}><th>{escape(name)}</th>{cells}</tr>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
@@ -134,8 +144,9 @@ def _reliability(figures: Mapping[str, Any]) -> str:
         "Calibration",
         reliability(figures["reliability"])
         + f'<p class="note">Expected calibration error {figures["ece"]:.3f} in 15 bins, Brier '
-        f"score {figures['brier']:.3f}. A bar at the diagonal means what it says; red is the gap, "
-        "a wide bar holds many.</p>",
+        f"score {figures['brier']:.3f}. A dark edge at the diagonal means what it says; above it "
+        "the bundle is right more often than it claims, below it less often; red is the gap, a "
+        "wide bar holds many.</p>",
     )
 
 
@@ -155,14 +166,21 @@ def _compared(figures: Mapping[str, Any]) -> str:
     found = figures.get("compared")
     if not found:
         return ""
-    ranked = sorted(found.items(), key=lambda item: -float(item[1]["uar"]))
+    fills = all(name.startswith(_PADDING) for name in found)
+    named = [(name.removeprefix(_PADDING) if fills else name, one) for name, one in found.items()]
+    ranked = sorted(named, key=lambda item: -float(item[1]["uar"]))
     chance = 1 / sum(any(row) for row in figures["confusion"])
     picture = intervals([(n, one["uar"], one.get("uar_ci95")) for n, one in ranked], chance)
+    note = (
+        "what stands behind the end of shorter sequences differs. mask leaves it out, the others "
+        "fill it with a value."
+        if fills
+        else "what is named differs."
+    )
     return _section(
-        "Paddings compared",
+        "Paddings compared" if fills else "Compared",
         picture + f'<div class="wide">{_scores_table(dict(ranked))}</div>'
-        '<p class="note">The same network, data and split; only what stands behind the end of '
-        "shorter sequences differs. mask leaves it out, the others fill it with a value.</p>",
+        f'<p class="note">The same network, data and split; only {note}</p>',
     )
 
 

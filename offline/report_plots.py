@@ -94,8 +94,9 @@ def reliability(bins: Mapping[str, Sequence[Any]]) -> str:
         thin = wide * (0.25 + 0.65 * (n / most) ** 0.5)
         x = x0 + i * wide + (wide - thin) / 2
         tops = [frame.at(0, value)[1] for value in (right, confidence)]
-        parts.append(_box("bin", x, tops[0], thin, y0 - tops[0]))
+        parts.append(_box("bin", x, max(tops), thin, y0 - max(tops)))
         parts.append(_box("gap", x, min(tops), thin, abs(tops[0] - tops[1])))
+        parts.append(_box("edge", x - 1, tops[0] - 1.25, thin + 2, 2.5))  # what was right
     parts.append(f'<path class="ideal" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>')
     return frame.svg("".join(parts), "accuracy over confidence")
 
@@ -138,7 +139,8 @@ def scatter(points: Array, truth: Sequence[int], right: Sequence[bool], told: st
 def intervals(entries: Sequence[tuple[str, float, Sequence[float] | None]], chance: float) -> str:
     """Dots with whiskers, the first one ours: (name, value, (low, high)) on a line from 0 to 1."""
     row = 26.0
-    frame = _Frame(460, 30 + row * len(entries), (0, 1), (0, 1), 86, 44, 4, 26)
+    left = max(86.0, 20.0 + 6.5 * max(len(name) for name, _, _ in entries))
+    frame = _Frame(460, 30 + row * len(entries), (0, 1), (0, 1), left, 44, 4, 26)
     bottom = frame.height - frame.bottom
     parts = []
     for value in (0, 0.25, 0.5, 0.75, 1):

@@ -88,6 +88,7 @@ def compress(
 ) -> None:
     """Keep a bundle's weights in 8 bits, if it still says the same: a quarter of the size.
 
+    Judged on the subjects of --dataset that it was not trained on, or on a part of a split.
     Refused where UAR falls by more than a point or the graph keeps more than 0.3 of its size. The
     time of a run is measured beside the original's: size is what this is for.
     """
@@ -102,15 +103,21 @@ def compress(
         raise ConfigError(f"--to {to}: the one there is: int8")
     if dataset is None and (split is not None or data is not None):
         raise ConfigError("--data and --split need --dataset, which says what the data are")
-    recordings = []
+    original, recordings = Bundle.load(bundle), []
     if dataset is not None:
-        recordings = read(dataset, data, dict(_pair(option) for option in options or []))
+        found = read(dataset, data, dict(_pair(option) for option in options or []))
+        recordings = [r for r in found if r.subject not in original.seen_subjects]
         if split is not None:
             told, part = read_part(split)
-            recordings = [r for r in recordings if told.part_of(r) == part]
+            recordings = [r for r in found if told.part_of(r) == part]
         if not recordings:
-            raise DataError(f"--split {split}: holds no recording of {dataset}")
-    made, gate = run(Bundle.load(bundle), out, recordings, calibrate)
+            raise DataError(
+                f"no recording of {dataset} is left: {original.id} was trained on all of its "
+                "subjects; name a part with --split FILE:PART"
+                if split is None
+                else f"--split {split}: holds no recording of {dataset}"
+            )
+    made, gate = run(original, out, recordings, calibrate)
     if as_json:
         print(json.dumps({"bundle": made.id, "path": str(out), **msgspec.to_builtins(gate)}))
     else:

@@ -17,7 +17,8 @@ from engine.bundle import Bundle
 from engine.errors import ConfigError, DataError
 from engine.types import Array
 from engine.view import fit as fit_view
-from offline import fitting, metrics
+from offline import fitting, metrics, report
+from offline.beside import Beside, Onlooker
 from offline.card import card
 from offline.datasets import LabelledRecording
 from offline.drawing import Draws, Judged, Shape, window_logits
@@ -137,7 +138,7 @@ def _finish(
     """Judge every seed on the test speakers through the engine; export the one to ship."""
     told = _speech(recipe)
     runs: list[dict[str, Any]] = []
-    judged: dict[int, tuple[dict[str, Any], nn.Module, float]] = {}
+    judged: dict[int, tuple[dict[str, Any], nn.Module, float, list[Row], Beside]] = {}
     for seed in told.seeds:
         kept = torch.load(out / "checkpoints" / f"seed-{seed}.pt", weights_only=True)
         network = network_of(recipe, shapes)
@@ -146,7 +147,8 @@ def _finish(
         path = out / "seeds" / f"seed-{seed}"
         about = _describe(recipe, sides, temperature, None)
         made = export(path, network, about, *_golden(val, shape), "one seed\n")
-        rows = predict(made, sides.test)
+        look = Onlooker(made)
+        rows = predict(made, sides.test, look=look)
         figures = _figures(rows, recipe, sides)
         runs.append({
             "seed": seed, "val_uar": kept["uar"], "epoch": kept["epoch"],
@@ -155,16 +157,20 @@ def _finish(
             "ece_windows": _calibration(rows, recipe.labels, temperature),
             "per_corpus": figures["per_corpus"],
         })  # fmt: skip
-        judged[seed] = (figures, network, temperature)
+        judged[seed] = (figures, network, temperature, rows, look.noted())
         say(f"seed {seed}: validation {kept['uar']:.3f}, test {figures['uar']:.3f}")
     best = max(runs, key=lambda run: float(run["val_uar"]))
-    figures, network, temperature = judged[int(best["seed"])]
+    figures, network, temperature, rows, beside = judged[int(best["seed"])]
     figures |= {"seeds": runs, "uar_mean_of_seeds": float(np.mean([r["test_uar"] for r in runs]))}
     figures |= {"n_parameters": sum(p.numel() for p in network.parameters())}
     (out / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
     about = _describe(recipe, sides, temperature, figures)
     text = card(about, figures, [*recipe.limits, *_more(figures)])
-    return export(out / "bundle", network, about, *_golden(val, shape), text)
+    bundle = export(out / "bundle", network, about, *_golden(val, shape), text)
+    told_runs = [{**run, "fold": 0, "uar": run["val_uar"]} for run in runs]
+    drawn = {"level": "L3", "runs": told_runs, "shipped": {"seed": best["seed"]}}
+    report.write(out / "report", figures | drawn, rows, bundle, beside=beside)
+    return bundle
 
 
 def _figures(rows: Sequence[Row], recipe: Recipe, sides: Sides) -> dict[str, Any]:

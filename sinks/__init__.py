@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from sinks.console import ConsoleSink
 from sinks.jsonl import JsonlSink
-from sinks.subscribe import Hole, Subscription, subscribe
+from sinks.subscribe import (
+    AsyncSubscription,
+    Hole,
+    Subscription,
+    subscribe,
+    subscribe_async,
+)
 
-__all__ = ["ConsoleSink", "Hole", "JsonlSink", "Subscription", "subscribe"]
+__all__ = [
+    "AsyncSubscription",
+    "ConsoleSink",
+    "Hole",
+    "JsonlSink",
+    "Subscription",
+    "subscribe",
+    "subscribe_async",
+]

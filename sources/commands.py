@@ -100,12 +100,16 @@ def demo(
     from engine import plugins
     from engine.config import load_config
     from engine.daemon import Engine
+    from engine.page import beside
     from sources.synthetic.bayes import RATES
 
     sink = plugins.load("vagus.sinks", "jsonl" if as_json else "console")
     sinks = [sink(path="-") if as_json else sink()]
-    engine = Engine([load_config("demo")], sinks=sinks)
-    with engine.signals(), engine:
+    config = load_config("demo")
+    if no_dashboard:
+        config = config.model_copy(update={"dashboard": None})
+    engine = Engine([config], sinks=sinks)
+    with engine.signals(), engine, beside(config, engine.publisher.url, engine.control.url):
         engine.loop(duration)
     if not as_json:
         told = ", ".join(f"{kind} {rate:.0%}" for kind, rate in RATES.items())

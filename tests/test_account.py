@@ -19,9 +19,10 @@ from engine.errors import AccountError
 from engine.inbox import Inbox, Item
 from engine.plan import Tick
 from engine.session import Session
+from engine.swap import prepare
 from engine.types import Chunk
 from tests.streams import device, info
-from tests.toys import plan
+from tests.toys import plan, toy
 
 COUNTED = ["timeline", "lane", "session", "slot", "batcher", "inbox"]
 
@@ -63,7 +64,10 @@ def scenario() -> Account:
     silent = Chunk("eeg", 1000, 0, ((0, 90.0),), np.zeros((700, 3), np.float32))
     odd = Chunk("eeg", 1000, 700, ((700, 96.0),), np.zeros((5, 2), np.float32))
     old = Chunk("eeg", 0, 0, ((0, 0.0),), np.zeros((5, 3), np.float32))
+    other = toy({"eeg": {"window_s": 1.0}}, name="other")
     for chunk in [*chunks[:half], old, *chunks[half:], silent, odd, old]:
+        if chunk is old:
+            session.command("swap", stream="eeg", swap=prepare(session, "eeg", other))
         inbox.put(Item("p1", "eeg", 0.0, chunk))
         if rng.random() < 0.7 or chunk is silent:  # else the inbox overruns
             session.account.check()

@@ -174,4 +174,4 @@ def test_random_damage_gives_a_data_error_or_a_readable_file(tmp_path: Path, suf
 def test_a_folder_lists_audio_among_its_recordings(tmp_path: Path) -> None:
     for name in ("b10.wav", "b9.FLAC", "a.ogg", "c.mp3"):
         (tmp_path / name).touch()
-    assert [p.name for p in recordings_below(tmp_path)] == ["a.ogg", "b9.FLAC", "b10.wav"]
+    assert [p.name for p in recordings_below(tmp_path)] == ["a.ogg", "b9.FLAC", "b10.wav", "c.mp3"]

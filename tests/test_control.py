@@ -32,6 +32,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "record": {"path": "out.mcap", "raw": True},
     "stop_record": {},
     "preview": {"on": True},
+    "swap": {"stream": "eeg", "bundle": "simulated-eeg"},
     "fetch": {"kind": "prediction", "first": 0, "last": 7},
     "shutdown": {},
 }

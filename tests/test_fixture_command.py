@@ -13,7 +13,10 @@ from engine.cli import main
 from offline.fixtures import FIXTURES, fixture
 from offline.readers import DATASETS, open_labelled, read
 
-MAX_BYTES = {"deap": 25_000_000, "seed-v": 25_000_000}  # whose formats allow no fewer
+MAX_BYTES = {"deap": 25_000_000, "seed-v": 25_000_000} | {  # whose rates allow no fewer
+    "ravdess": 10_000_000,
+    "savee": 10_000_000,
+}
 USUAL_BYTES = 5_000_000
 
 

@@ -288,7 +288,10 @@ def test_ctrl_c_closes_the_subscription(
 
 
 def test_the_package_says_what_it_offers() -> None:
-    assert sinks.__all__ == ["ConsoleSink", "Hole", "JsonlSink", "Subscription", "subscribe"]
+    assert sinks.__all__ == [
+        *("AsyncSubscription", "ConsoleSink", "Hole", "JsonlSink", "Subscription", "subscribe"),
+        "subscribe_async",
+    ]
     assert callable(sinks.subscribe)
 
 

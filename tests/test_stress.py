@@ -25,6 +25,7 @@ from offline.windows import cut
 
 CONFIGS = ("stress-wrist", "stress-wrist-phasic", "stress-wrist-motion")
 SKIN = StreamInfo("Watch", "physio", 4.0, ("EDA",), "uS", (1,))
+SOON = {f"inputs.{name}.adapt.min_s": "120" for name in ("bvp", "eda", "temp")}  # a short session
 QUICK = {
     "folds.outer": "2", "folds.inner": "2", "folds.draws": "1", "search.c": "[0.01]",
     "search.clip": "[3]",
@@ -107,7 +108,7 @@ def test_the_configs_judge_alike_and_look_at_nothing_but_minutes_of_signal(name:
     for variant in recipe.search.variants:
         for spec in recipe.specs(variant).values():
             assert spec.window_s == spec.min_filled_s == 60
-            assert spec.adapt == {"method": "cumulative", "min_s": 120}
+            assert spec.adapt == {"method": "cumulative", "min_s": 240}
             assert {feature["name"] for feature in spec.features} <= known
 
 
@@ -130,7 +131,7 @@ def test_a_variant_changes_single_inputs_and_none_that_is_not_there() -> None:
 
 def small() -> Recipe:
     """The config with the variant `lean` alone."""
-    return load_recipe("stress-wrist", QUICK | {"search.variants": "{lean: {}}"})
+    return load_recipe("stress-wrist", QUICK | SOON | {"search.variants": "{lean: {}}"})
 
 
 @pytest.mark.slow
@@ -180,4 +181,4 @@ def test_the_shipped_bundle_says_what_it_says_whatever_the_label(tmp_path: Path)
     told = [row.probabilities for row in predict(bundle, [recording])]
     other = [row.probabilities for row in predict(bundle, [replace(recording, label="stress")])]
     assert told == other[: len(told)]
-    assert len(told) > 50
+    assert len(told) > 30

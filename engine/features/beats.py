@@ -13,7 +13,7 @@ from engine.errors import ConfigError
 from engine.features.trend import filled, mean_around
 from engine.types import Array
 
-__all__ = ["WAVES", "BeatFinder", "intervals"]
+__all__ = ["WAVES", "BeatFinder", "Wave", "intervals"]
 
 _SHORTEST_S, _LONGEST_S = 0.3, 2.0  # an interval beyond them is no heart's at rest or exercise
 _ODD_ONE_OUT = 0.25  # how far an interval may be off the median around it

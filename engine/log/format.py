@@ -82,6 +82,8 @@ class LogHeader:
     streams: Mapping[str, StreamInfo] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=installed_versions)
     raw: bool = True  # chunk records hold their data
+    middle: bool = False  # begins in the middle of its session: the first commands lead there, but
+    # what its filters, clocks and averages had seen before is not in it
 
     @property
     def started_wall(self) -> float | None:

@@ -114,11 +114,21 @@ class LogWriter:
 
     def close(self, account: Mapping[str, Any]) -> None:
         """End the log with the final account; waits two seconds for the disk at most."""
+        self.finish(account)
+        self.join()
+
+    def finish(self, account: Mapping[str, Any]) -> None:
+        """End the log with the final account, without waiting; `state` tells when it is closed."""
         if self._state != "writing":
             return
         self._put("end", encode("end", account))
         self._state = "closing"
         self._wake.set()
+
+    def join(self) -> None:
+        """Wait for the end of a log that was finished, two seconds at most."""
+        if self._state not in ("closing", "closed"):
+            return
         self._thread.join(_CLOSE_S)
         if self._thread.is_alive():
             self._fail(f"{self.path} did not take its end within {_CLOSE_S:g} s")

@@ -101,7 +101,7 @@ class Dashboard:
                 tending = asyncio.create_task(self._tend())
                 await self._over.wait()
                 tending.cancel()
-                await self._look_away()
+                await self._look_away({c.session for c in self._clients if c.session is not None})
         except OSError as error:
             raise ResourceError(
                 f"dashboard: port {self.port} cannot be bound: {error.strerror}; choose another "
@@ -137,11 +137,13 @@ class Dashboard:
 
     async def _tend(self) -> None:
         """Once a second: how the sources are; now and then: go on showing previews."""
-        turn = 0
+        turn, before = 0, set[str]()
         while True:
             watched = {c.session for c in self._clients if c.session is not None}
             looked = {s for s in watched if any(c.looks_at(s) for c in self._clients)}
             self._previews.want(looked)
+            await self._look_away(before - looked)
+            before = looked
             if watched:
                 await self._tell_status()
             if turn % _RENEW_EVERY == 0:
@@ -166,8 +168,8 @@ class Dashboard:
             return  # the engine is away, or the session over: the status tells it
         self._send(session, text("sensors", sensors=found.get("sensors", {})))
 
-    async def _look_away(self) -> None:
-        for session in {c.session for c in self._clients if c.session is not None}:
+    async def _look_away(self, sessions: set[str]) -> None:
+        for session in sessions:
             with contextlib.suppress(VagusError):
                 await self._ask("preview", {"session": session, "on": False})
 
@@ -200,6 +202,8 @@ class Dashboard:
         return _response(200, body, kind)
 
     async def _talk(self, connection: Any) -> None:
+        from websockets.exceptions import ConnectionClosed
+
         if len(self._clients) >= _MAX_PAGES:
             await connection.close(_FULL, "too many pages")
             return
@@ -209,6 +213,8 @@ class Dashboard:
         try:
             async for told in connection:
                 await self._hear(client, told)
+        except ConnectionClosed:  # however it ended: the page comes back by itself
+            pass
         finally:
             self._clients.discard(client)
 

@@ -19,7 +19,7 @@ __all__ = ["BrowserSource"]
 
 _PORTS = {"voice": 5574, "face": 5576}  # two kinds are two ports, so that both can be shared
 _PAGES = tuple(f"http://{host}:5572" for host in ("127.0.0.1", "localhost"))  # the dashboard's
-_ENTER_S = 0.5
+_ENTER_S = 0.1  # the reader tries again soon
 _SILENT_S = 2.0  # a page that sends nothing for so long is gone, or asleep
 _WHAT = {"voice": "microphone", "face": "camera"}
 

@@ -58,12 +58,12 @@ export function drawShares(canvas, history, labels, now, span) {
       edges[i] += share;
     });
   });
-  if (known) strip(g, history, ends, labels, x);
+  if (known) strip(g, history, ends, labels, x, right);
   axis(g, right, foot, span);
   named(g, history[history.length - 1], labels, right + 6, top, foot);
 }
 
-function strip(g, history, ends, labels, x) {
+function strip(g, history, ends, labels, x, right) {
   const c = colours();
   history.forEach((p, i) => {
     const k = labels.indexOf(p.truth), from = Math.max(0, x(p.t)), to = x(ends[i]);
@@ -73,7 +73,7 @@ function strip(g, history, ends, labels, x) {
   });
   g.fillStyle = c.soft;
   g.textAlign = 'left';
-  g.fillText('truth', x.right || 0, -20);
+  g.fillText('truth', right + 6, 7);
 }
 
 function axis(g, right, foot, span) {
@@ -83,7 +83,7 @@ function axis(g, right, foot, span) {
   for (let s = 0; s <= span; s += 60) {
     const at = right - s / span * right;
     g.textAlign = s === 0 ? 'right' : s === span ? 'left' : 'center';
-    g.fillText(s === 0 ? 'now' : `${s / 60} min ago`, at, foot + 11);
+    g.fillText(s === 0 ? 'now' : `−${s / 60} min`, at, foot + 11);
   }
 }
 
@@ -160,7 +160,8 @@ export function drawTraces(canvas, rows, span) {
     const middle = (k + .5) * tall;
     g.fillStyle = c.soft;
     g.textAlign = 'right';
-    g.fillText(row.name, left - 8, middle, left - 8);
+    g.fillText(row.name, left - 8, row.scale ? middle : middle - 7, left - 8);
+    if (!row.scale) g.fillText(row.unit, left - 8, middle + 8, left - 8);
     const shown = Math.min(row.n, row.room, Math.round(span * row.rate));
     if (shown < 2) return;
     let min = Infinity, max = -Infinity;
@@ -248,13 +249,16 @@ export class Heat {
 }
 
 // A picture as large as fits, and its box.
-export function drawFace(canvas, picture, box) {
+export function drawFace(canvas, picture, box, stale) {
   const { g, w, h } = fresh(canvas);
+  if (!picture) return waiting(g, w, h, 'no picture');
+  g.globalAlpha = stale ? .35 : 1;
   const scale = Math.min(w / picture.width, h / picture.height);
   const wide = picture.width * scale, tall = picture.height * scale, left = (w - wide) / 2;
   g.imageSmoothingEnabled = true;
   g.drawImage(picture, left, 0, wide, tall);
-  if (!box) return;
+  g.globalAlpha = 1;
+  if (!box || stale) return;
   for (const [colour, width] of [['#000', 4], ['#fff', 2]]) {
     g.strokeStyle = colour;
     g.lineWidth = width;
