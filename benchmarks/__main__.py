@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.gpu import there_is_one
 from benchmarks.result import Result, write
 
 __all__ = ["NAMES", "main", "run_all"]
@@ -24,7 +25,11 @@ NAMES = {
     "mel": "benchmarks.mel",
     "training_small": "benchmarks.training",
     "training_large": "benchmarks.training",
+    "training_open": "benchmarks.training",
     "encode": "benchmarks.encode",
+    "publishing": "benchmarks.publishing",
+    "stalled": "benchmarks.publishing",
+    "gpu": "benchmarks.gpu",
 }
 
 
@@ -48,6 +53,9 @@ def run_all(
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that are started
     results = []
     for name in names or NAMES:
+        if name == "gpu" and not names and not there_is_one():
+            print("gpu: left out, torch can use none here", file=sys.stderr, flush=True)
+            continue
         print(f"{name} ...", file=sys.stderr, flush=True)
         run: Callable[..., Result] = getattr(importlib.import_module(NAMES[name]), name)
         result = run(peers=peers_python) if name == "streaming" else run()

@@ -17,7 +17,7 @@ __all__ = ["bench"]
 def bench(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="streaming, latency, sessions, start, idle, mel; none is all of them."),
+        typer.Argument(help="streaming, latency, training_small ...; none is all of them."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="A folder for a JSON file per benchmark.")

@@ -8,16 +8,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.result import Result, interleave, versions
 
-__all__ = ["idle", "start"]
+__all__ = ["Running", "idle", "running", "start"]
 
 # What the daemon cannot do without; the rest of its start is ours.
 LIBRARIES = "numpy, scipy.signal, onnxruntime, zmq, msgspec, pydantic, ruamel.yaml, typer"
@@ -41,6 +41,15 @@ _IDLE_S = 20.0
 _STOP_S = 20.0
 
 
+class Running(NamedTuple):
+    """A running engine: its process, the seconds until it said that it is ready, its addresses."""
+
+    process: psutil.Process
+    ready_s: float
+    publish: str
+    control: str
+
+
 def start(n_repeats: int = 7) -> Result:
     """From the start of `vagus run` with a shipped bundle to its line `ready:`; warm disk cache.
 
@@ -49,9 +58,9 @@ def start(n_repeats: int = 7) -> Result:
     details: dict[str, Any] = {}
 
     def ours() -> float:
-        with _daemon() as (process, ready_s):
-            details.update(_memory(process))
-        return ready_s
+        with running(SILENT) as engine:
+            details.update(_memory(engine.process))
+        return engine.ready_s
 
     found = interleave({"ours": ours, "imports alone": _imports}, n_repeats)
     mine = found.pop("ours")
@@ -63,7 +72,8 @@ def idle(n_repeats: int = 3) -> Result:
     shares: list[float] = []
     details: dict[str, Any] = {}
     for _ in range(n_repeats):
-        with _daemon() as (process, _):
+        with running(SILENT) as engine:
+            process = engine.process
             time.sleep(_SETTLE_S)
             before, begin_s = process.cpu_times(), time.monotonic()
             switches = process.num_ctx_switches().voluntary
@@ -80,11 +90,11 @@ def idle(n_repeats: int = 3) -> Result:
 
 
 @contextmanager
-def _daemon() -> Iterator[tuple[psutil.Process, float]]:
-    """A running engine with a silent source, and the seconds until it said that it is ready."""
+def running(told: Mapping[str, Any]) -> Iterator[Running]:
+    """An engine that runs the config `told` in a process of its own, from when it is ready."""
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "idle.yaml"
-        config.write_text(json.dumps(SILENT), encoding="utf-8")  # JSON is YAML as well
+        config = Path(folder) / f"{told['session']}.yaml"
+        config.write_text(json.dumps(told), encoding="utf-8")  # JSON is YAML as well
         command = [str(Path(sys.executable).with_name("vagus")), "run", str(config)]
         begin_s = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -94,7 +104,8 @@ def _daemon() -> Iterator[tuple[psutil.Process, float]]:
             try:
                 if not line.startswith("ready:"):
                     raise RuntimeError(f"the daemon did not start: {line!r}")
-                yield psutil.Process(process.pid), ready_s
+                _, _, publish, _, control = line.split()
+                yield Running(psutil.Process(process.pid), ready_s, publish, control)
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait(_STOP_S)

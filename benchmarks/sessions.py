@@ -1,6 +1,6 @@
 """How many people one engine serves in real time: sessions are added until something gives way.
 
-    python -m benchmarks.sessions N
+    python -m benchmarks.sessions N [cpu|cuda]
 
 runs N of them in this process and prints what became of them as JSON.
 """
@@ -20,7 +20,7 @@ from engine.config import config_from
 from engine.daemon import Engine
 from engine.types import Message, Prediction
 
-__all__ = ["sessions"]
+__all__ = ["measured", "sessions"]
 
 COUNTS = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 NEEDED = 64
@@ -39,9 +39,9 @@ def sessions() -> Result:
     tried: dict[str, Any] = {}
     held, breaks_at = 0, None
     for n in COUNTS:
-        found = _measured(n)
+        found = measured(n)
         if not found["holds"]:
-            found = _measured(n)
+            found = measured(n)
         tried[str(n)] = found
         print(f"  {n}: {found}", file=sys.stderr, flush=True)
         if not found["holds"]:
@@ -55,9 +55,9 @@ def sessions() -> Result:
     return Result("sessions", unit, [float(held)], {}, known, details, notes)
 
 
-def _measured(n: int) -> dict[str, Any]:
-    """A process of its own, so that one count leaves nothing behind for the next."""
-    command = [sys.executable, "-m", "benchmarks.sessions", str(n)]
+def measured(n: int, device: str = "cpu") -> dict[str, Any]:
+    """`n` sessions in a process of their own, so that one count leaves nothing for the next."""
+    command = [sys.executable, "-m", "benchmarks.sessions", str(n), device]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -80,7 +80,7 @@ class _Timed(Engine):
         return super()._send(message)
 
 
-def _run(n: int) -> dict[str, Any]:
+def _run(n: int, device: str) -> dict[str, Any]:
     configs = [
         config_from(
             {
@@ -92,6 +92,7 @@ def _run(n: int) -> dict[str, Any]:
                     "eeg": {
                         "source": {"type": "simulate", "person": i},
                         "bundle": "simulated-eeg",
+                        "device": device,
                     }
                 },
             }
@@ -141,4 +142,4 @@ def _lag_s(engine: Engine) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_run(int(sys.argv[1]))))
+    print(json.dumps(_run(int(sys.argv[1]), *(sys.argv[2:] or ["cpu"]))))

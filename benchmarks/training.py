@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.result import Result, interleave, versions
 
-__all__ = ["Case", "measure", "training_large", "training_small"]
+__all__ = ["Case", "measure", "training_large", "training_open", "training_small"]
 
 N_LABELS = 5
 SMOOTHING = 0.1
@@ -48,6 +48,39 @@ def training_small(n_repeats: int = 7) -> Result:
 def training_large(n_repeats: int = 7) -> Result:
     """Windows trained on per CPU second, where nearly all of it goes into the network itself."""
     return _result("training_large", LARGE, 3, n_repeats)
+
+
+def training_open(n_repeats: int = 9) -> Result:
+    """Milliseconds until windows that were cut once are there again, in a process that is warm and
+    in one that has yet to look whether the code that cuts is still the same."""
+    from offline import cache
+    from offline.datasets.simulate import people
+    from offline.recipe import load_recipe
+
+    recipe, persons = load_recipe("simulated-eeg"), people(900, 8)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def opened(*, anew: bool, into: str = "kept") -> float:
+            if anew:
+                cache._code.cache_clear()
+            begin_s = time.perf_counter()
+            path = cache.cached_cut(
+                persons, recipe.specs("plain"), recipe.hop_s, Path(folder) / into,
+                labels=recipe.labels,
+            )  # fmt: skip
+            cache.open_windows(path)
+            return 1e3 * (time.perf_counter() - begin_s)
+
+        cut_ms = opened(anew=True)
+        found = interleave(
+            {"ours": lambda: opened(anew=False), "first in a process": lambda: opened(anew=True)},
+            n_repeats,
+        )
+        n = len(cache.open_windows(next((Path(folder) / "kept").iterdir())))
+    details = {"windows": n, "cut the first time, ms": cut_ms}
+    known = versions("vagus", "numpy")
+    return Result("training_open", "ms until cut windows are open", found.pop("ours"), found, known,
+                  details)  # fmt: skip
 
 
 def measure(case: Case, n_repeats: int, n_epochs: int) -> dict[str, list[float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from engine.errors import ConfigError
 
-__all__ = ["Access", "new_token"]
+__all__ = ["Access", "door_log", "new_token"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _BEARER = "Bearer "
@@ -19,6 +20,15 @@ _BEARER = "Bearer "
 def new_token() -> str:
     """A token that nobody guesses: 192 bits, safe in an address."""
     return secrets.token_urlsafe(24)
+
+
+def door_log() -> logging.Logger:
+    """For servers that anybody may knock at: what strangers do wrong is told to nobody who does
+    not ask for it."""
+    log = logging.getLogger("vagus.door")
+    if not log.handlers:  # without any, Python writes to stderr
+        log.addHandler(logging.NullHandler())
+    return log
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class Fusion:
     ) -> Prediction:
         """Fuse what stands after `results` (labels,) per modality; None is a failed one."""
         missing = _settle(tick, predictors, results)
-        modalities, used = _sort(predictors, missing)
+        modalities, used = _sort(predictors, missing, tick.faults)
         label = probabilities = confidence = None
         if used:
             bundle = used[0][0]
@@ -152,14 +152,18 @@ def _settle(
 
 
 def _sort(
-    predictors: Sequence[Predictor], missing: Mapping[str, str]
+    predictors: Sequence[Predictor],
+    missing: Mapping[str, str],
+    faults: Mapping[str, Mapping[str, list[str]]],
 ) -> tuple[dict[str, dict[str, Any]], list[tuple[Bundle, Array]]]:
     """What the wire says of each modality, and the results to fuse: those of one label set."""
     modalities: dict[str, dict[str, Any]] = {}
     used: list[tuple[Bundle, Array]] = []
     for predictor in predictors:
         if predictor.name in missing or predictor.standing is None:
-            modalities[predictor.name] = {"used": False, "reason": missing[predictor.name]}
+            about = {"used": False, "reason": missing[predictor.name]}
+            wrong = faults.get(predictor.name)
+            modalities[predictor.name] = {**about, "faults": wrong} if wrong else about
             continue
         bundle, p, about = predictor.standing
         if used and bundle.labels != used[0][0].labels:

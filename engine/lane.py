@@ -12,9 +12,10 @@ import numpy as np
 
 from engine.account import Account, Stage
 from engine.heldgrid import HeldGrid
+from engine.quality import meter_of
 from engine.ring import Ring
 from engine.timeline import GapPolicy, Notify, Run, Timeline
-from engine.types import Array, Chunk, Notes, Step, StreamInfo, Window
+from engine.types import Array, Chunk, Notes, Signal, Step, StreamInfo, Window
 
 __all__ = ["Grid", "Lane", "View", "grid_hz"]
 
@@ -58,6 +59,7 @@ class _Mark:
     end: int  # ring position
     n_source: int  # source items of the segment up to here
     notes: Notes  # of the steps, on the last item
+    signal: Signal | None
     kept: tuple[Array, Array] | None = None  # a copy, once the ring needed the room
 
 
@@ -133,6 +135,8 @@ class Lane:
         self._first = self._floor = self._next
         self._marks.clear()
         self._see(view)
+        if self._meter is not None:
+            self._meter.begin(self._next)
 
     def end_s(self) -> float:
         """Where the next item would stand: the end of what came, in seconds."""
@@ -160,8 +164,8 @@ class Lane:
             return None
         last = self._next - 1
         n_source = last + 1 - self._first
-        end = self._ring.n_pushed
-        return self._cut(_Mark(0, self._segment, last, end, n_source, self._notes))
+        end, signal = self._ring.n_pushed, self._signal(last)
+        return self._cut(_Mark(0, self._segment, last, end, n_source, self._notes, signal))
 
     def _take(self, run: Run) -> None:
         """Process one run and mark every tick that it reaches.
@@ -207,6 +211,9 @@ class Lane:
         self._notes: Notes = {}
         self._slack = max(1, int(_SLACK_S * (view.info.rate_hz or 0)))
         self._ring = Ring(view.n_items + self._slack, view.info.shape)
+        rate_hz = grid_hz(self.info, view)
+        n_kept = self._span + math.ceil(_SLACK_S * rate_hz)
+        self._meter = meter_of(self.info, view.steps, rate_hz, n_kept)
 
     def _begin(self, run: Run) -> None:
         """A new segment: nothing of the one before may reach into it."""
@@ -223,16 +230,23 @@ class Lane:
         for step in self.view.steps:
             step.reset()
         self._notes = {}
+        if self._meter is not None:
+            self._meter.begin(run.first)
 
     def _process(self, x: Array, valid: Array) -> None:
         assert self.view is not None
         n = len(x)
         self._stage.n_in += n
         self._next += n
-        for step in self.view.steps:
+        meter = self._meter
+        for done, step in enumerate(self.view.steps):
+            if meter is not None and meter.after == done:
+                meter.push(x, valid)
             x, valid, notes = step(x, valid)
             if notes and step in self._noted:
                 self._notes = notes
+        if meter is not None and meter.after == len(self.view.steps):
+            meter.push(x, valid)
         ring, n_out = self._ring, len(x)
         for mark in self._marks:  # usually none: only when another lane is late
             if mark.end - self.view.n_items < ring.n_pushed + n_out - ring.capacity:
@@ -251,9 +265,16 @@ class Lane:
         while truths and truths[0][0] <= last:
             self.truth = truths.popleft()[1]
         n_source = last + 1 - self._first
-        mark = _Mark(self.next_tick, self._segment, last, end, n_source, self._notes)
+        signal = self._signal(last)
+        mark = _Mark(self.next_tick, self._segment, last, end, n_source, self._notes, signal)
         self._marks.append(mark)
         self.next_tick += 1
+
+    def _signal(self, last: int) -> Signal | None:
+        """What is thought of the signal in the window that ends with the source item `last`."""
+        if self._meter is None:
+            return None
+        return self._meter.look(max(self._first, last + 1 - self._span), last)
 
     def _keep(self, mark: _Mark) -> None:
         """Copy the mark's items before the ring overwrites them."""
@@ -277,8 +298,9 @@ class Lane:
         first = mark.last + 1 - min(self._span, mark.n_source)
         n_valid = int(np.count_nonzero(valid))
         return Window(
-            self.stream, mark.segment, first, mark.last, data, valid, n, n_valid, mark.notes
-        )
+            self.stream, mark.segment, first, mark.last, data, valid, n, n_valid, mark.notes,
+            mark.signal,
+        )  # fmt: skip
 
 
 def grid_hz(info: StreamInfo, view: View | None) -> float:

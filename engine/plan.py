@@ -68,3 +68,4 @@ class Tick:
     requests: tuple[Request, ...]
     missing: Mapping[str, str]
     truth: str | None
+    faults: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)  # of the missing

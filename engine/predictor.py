@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engine.adapt import UNCALIBRATED, Adapter, State, Tell, adapter
 from engine.errors import BundleError, ConfigError
 from engine.plan import Request, SessionPlan
+from engine.quality import named
 from engine.slot import Slot
 from engine.types import Array, StreamInfo, Window
 from engine.view import Entry, fit
@@ -130,6 +131,8 @@ class Predictor:
 
     def _cut(self, tick: int, t: float, hop_s: float) -> dict[str, Window] | str:
         """The windows of all inputs, or why there are none."""
+        for slot in self.slots.values():
+            slot.signal = None
         if self.muted:
             return "muted"
         windows: dict[str, Window] = {}
@@ -139,6 +142,10 @@ class Predictor:
                 return window
             windows[key] = window
         return windows
+
+    def faults(self) -> dict[str, list[str]]:
+        """{channel: what is wrong with it} at the tick that is being fired."""
+        return named(slot.signal for slot in self.slots.values() if slot.signal is not None)
 
     def describe(self) -> dict[str, Any]:
         """The bundle as the schema message names it."""
@@ -161,6 +168,7 @@ class Predictor:
         windows = request.windows.values()
         main, bundle = next(iter(windows)), request.bundle
         filled = min(window.filled for window in windows)
+        faults = named(window.signal for window in windows if window.signal is not None)
         about = {
             "used": True,
             "bundle": bundle.id,
@@ -169,6 +177,7 @@ class Predictor:
             "last": main.last,
             "filled": filled,
             "quality": min(window.quality for window in windows),
+            **({"faults": faults} if faults else {}),
             **({"notes": dict(main.notes)} if main.notes else {}),
             "probabilities": dict(zip(bundle.labels, p.tolist(), strict=True)),
         }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from engine.judges import Judge, judge_of
 from engine.steps.pointwise import Select
 from engine.types import Array, Signal, Step, StreamInfo
 
-__all__ = ["Meter", "Watch", "merged", "meter_of"]
+__all__ = ["Meter", "Watch", "meter_of", "named"]
 
 _GOOD = 0.7
 _LISTED = 0.5  # the mean severity from which on a fault is named
@@ -30,66 +29,107 @@ class _Block(NamedTuple):
 
 
 class Meter:
-    """Judges a lane's items block by block, `after` so many of its steps.
+    """Judges a lane's items block by block, as they are `after` so many of its steps.
 
-    Blocks begin at fixed items of the segment, so `look` depends on the items alone. Those of the
-    last `n_kept` items are remembered.
+    Blocks begin at fixed items of a segment and are judged whole, so `look` depends on the items
+    alone and not on how they came. The blocks of the last `n_kept` items are remembered.
     """
 
     def __init__(self, judge: Judge, after: int, rate_hz: float, n_kept: int) -> None:
         self.after = after
         self._judge = judge
-        n = judge.n_items
-        recent_s = judge.recent_s
-        self._n_recent = None if recent_s is None else max(n, round(recent_s * rate_hz))
-        self._blocks: deque[_Block] = deque(maxlen=n_kept // n + 2)
-        self._parts: list[tuple[Array, Array]] = []
-        self._n_waiting = 0
-        self._at = 0
+        self._n_recent = None if judge.recent_s is None else round(judge.recent_s * rate_hz)
+        self._blocks: deque[_Block] = deque(maxlen=n_kept // judge.n_items + 2)
+        self._x: Array = np.zeros(0)
+        self._valid = np.zeros(judge.n_items, bool)
+        self._first = self._n = 0  # of the block that is being filled: its first item, how many
 
     def begin(self, first: int) -> None:
         """A new segment, whose first item is `first`."""
         self._blocks.clear()
-        self._parts, self._n_waiting, self._at = [], 0, first
+        self._first, self._n = first, 0
 
     def push(self, x: Array, valid: Array) -> None:
         """Take items (time, *item) with their validity (time,)."""
         n, done = self._judge.n_items, 0
+        if len(self._x) != n:
+            self._x = np.zeros((n, *x.shape[1:]), x.dtype)
         while done < len(x):
-            take = min(n - self._n_waiting, len(x) - done)
-            self._parts.append((x[done : done + take], valid[done : done + take]))
-            self._n_waiting += take
+            take = min(n - self._n, len(x) - done)
+            self._x[self._n : self._n + take] = x[done : done + take]
+            self._valid[self._n : self._n + take] = valid[done : done + take]
+            self._n += take
             done += take
-            if self._n_waiting == n:
-                self._close()
-        # What waits must outlive the caller's arrays.
-        self._parts = [(part.copy(), mask.copy()) for part, mask in self._parts]
+            if self._n == n:
+                end = self._first + n
+                self._blocks.append(
+                    _Block(self._first, end, *self._judge.look(self._x, self._valid))
+                )
+                self._first, self._n = end, 0
 
     def look(self, first: int, last: int) -> Signal | None:
-        """The quality of the items `first` to `last`, by the whole blocks within; None without
-        any."""
+        """The quality of the items `first` to `last` by the whole blocks among them; None where
+        there is none yet."""
         blocks = [b for b in self._blocks if first <= b.first and b.end <= last + 1]
         if not blocks:
             return None
-        worst = _mean(blocks).T, 1.0 - _worst(blocks)
-        recent = blocks
-        if self._n_recent is not None:
-            recent = [b for b in blocks if b.first >= blocks[-1].end - self._n_recent]
-            worst = _mean(recent).T, worst[1]
-        severities, goodness = worst
+        bad = _severities(blocks, worst=True)
+        since = 0 if self._n_recent is None else blocks[-1].end - self._n_recent
+        rows = _severities([b for b in blocks if b.first >= since] or blocks[-1:])
         faults = {
-            channel: tuple(
-                name for name, s in zip(self._judge.faults, row, strict=True) if s >= _LISTED
-            )
-            for channel, row in zip(self._judge.channels, severities, strict=True)
+            channel: tuple(self._judge.faults[i] for i in np.flatnonzero(column >= _LISTED))
+            for channel, column in zip(self._judge.channels, rows.T, strict=True)
         }
-        return Signal(float(goodness.mean()), {c: names for c, names in faults.items() if names})
+        return Signal(1.0 - float(np.mean(bad)), {c: names for c, names in faults.items() if names})
 
-    def _close(self) -> None:
-        """Judge the block that is full."""
-        n = self._n_waiting
-        x = np.concatenate([part for part, _ in self._parts])
-        valid = np.concatenate([mask for _, mask in self._parts])
-        severity, weight = self._judge.look(x, valid)
-        self._blocks.append(_Block(self._at, self._at + n, severity, weight))
-        self._parts, self._n_waiting, self._at = [], 0, self._at + n
+
+class Watch:
+    """Tells when a stream's quality changes its class (good, poor, bad) or its faults, at most
+    every few seconds; what changes in between is told then, if it still stands."""
+
+    def __init__(self, min_quality: float) -> None:
+        self._min_quality = min_quality
+        self._told: tuple[str, dict[str, list[str]]] = ("good", {})
+        self._told_s = -np.inf
+
+    def news(self, t: float, signal: Signal) -> dict[str, Any] | None:
+        """What is to be told at `t`, or None."""
+        good, bad = signal.quality >= _GOOD, signal.quality < self._min_quality
+        now = "bad" if bad else "good" if good else "poor", named([signal])
+        if now == self._told or t - self._told_s < _EVERY_S:
+            return None
+        was, self._told, self._told_s = self._told[0], now, t
+        return {"class": now[0], "was": was, "quality": signal.quality, "faults": now[1]}
+
+
+def named(signals: Iterable[Signal]) -> dict[str, list[str]]:
+    """{channel: [faults]} of all `signals`, as the wire says it."""
+    return {c: list(names) for signal in signals for c, names in signal.faults.items()}
+
+
+def meter_of(info: StreamInfo, steps: Sequence[Step], rate_hz: float, n_kept: int) -> Meter | None:
+    """The meter of a stream whose items go through `steps`; None where there is nothing to judge.
+
+    Signals are judged as they came, as soon as the wanted channels are selected; a face where it
+    is cut out, or else its whole picture.
+    """
+    infos = [info, *(step.info for step in steps)]
+    after = 1 if steps and isinstance(steps[0], Select) else 0
+    if info.kind == "face":
+        units = [seen.unit for seen in infos]
+        after = next((units.index(unit) for unit in ("crop", "level") if unit in units), 0)
+    judge = judge_of(infos[after])
+    return None if judge is None else Meter(judge, after, rate_hz, n_kept)
+
+
+def _severities(blocks: Sequence[_Block], worst: bool = False) -> Array:
+    """The mean severities (faults, channels) of blocks by their weights, or (1, channels) of the
+    worst fault of each."""
+    weights = np.array([b.weight for b in blocks])
+    if not weights.any():
+        weights = np.ones(len(blocks))
+    rows = np.stack([b.severity for b in blocks])  # (blocks, faults, channels)
+    if worst:
+        rows = rows.max(axis=1, keepdims=True)
+    mean: Array = np.einsum("b,bfc->fc", weights, rows) / weights.sum()
+    return mean

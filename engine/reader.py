@@ -55,13 +55,12 @@ class Reader(threading.Thread):
     def run(self) -> None:
         try:
             source = self._enter()
-            if source is None:
-                return
             try:
-                self._say("connect", info=source.info)
-                self._read(source)
-            finally:
-                source.__exit__(None, None, None)
+                if source is not None:
+                    self._say("connect", info=source.info)
+                    self._read(source)
+            finally:  # also of one that never came: it may have been listening for it
+                self._source.__exit__(None, None, None)
         except EndOfStream:
             self._say("end")
         except Exception as error:  # whatever it is, the loop hears of it and says so

@@ -274,13 +274,17 @@ class Session:
 
     def _offer(self, number: int, t: float, last: bool = False) -> None:
         """Cut the windows of a tick and emit it."""
-        requests, missing = [], {}
+        requests, missing, faults = [], {}, {}
         for predictor in self.predictors:
             if number % predictor.turn and not last:
                 continue  # between its turns the last result stands
             request = predictor.request(number, t, self.plan.hop_s)
+            for slot in predictor.slots.values():
+                if (news := slot.news(t)) is not None:
+                    self.event("stream.quality", slot.stream, news, t)
             if isinstance(request, str):
                 missing[predictor.name] = request
+                faults[predictor.name] = predictor.faults()
                 continue
             for window in request.windows.values():
                 self._windows[window.stream].n_in += 1
@@ -288,7 +292,7 @@ class Session:
         self._watch(missing, t)
         truths = [s.lane.truth for s in self._waited if s.lane is not None]
         truth = next((label for label in truths if label is not None), None)
-        tick = Tick(number, t, tuple(requests), missing, truth)
+        tick = Tick(number, t, tuple(requests), missing, truth, faults)
         self._open = tick
         self._emit(tick)
         assert self._open is None, "the tick was neither taken nor shed"

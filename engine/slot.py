@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.account import Account
 from engine.lane import Lane
 from engine.marks import MarkLane
 from engine.plan import StreamPlan
-from engine.types import Chunk, Window
+from engine.quality import Watch
+from engine.types import Chunk, Signal, Window
 
 __all__ = ["Slot"]
 
@@ -21,6 +24,8 @@ class Slot:
         self.stream, self.plan = stream, plan
         self.lane: Lane | MarkLane | None = None
         self.state = "waiting"
+        self.signal: Signal | None = None  # in the window that was asked for last
+        self._watch = Watch(plan.min_quality)
         self.stage = account.stage(stream, "timeline", self._held)
 
     def push(self, chunk: Chunk) -> None:
@@ -53,7 +58,7 @@ class Slot:
 
     def window(self, tick: int, t: float, hop_s: float) -> Window | str:
         """The window of a tick that is being fired at `t`, or why there is none."""
-        lane = self.begun
+        self.signal, lane = None, self.begun
         if lane is None or self.state == "refused":
             return "waiting" if self.state == "live" else self.state
         if self.reached(tick):
@@ -66,9 +71,15 @@ class Slot:
             return "lost" if self.state == "lost" else "late"
         if window is None:
             return "filling"
+        self.signal = window.signal
         if window.quality >= self.plan.min_quality:
             return window
-        return _EMPTY.get(lane.info.kind, "quality")
+        empty = window.present < self.plan.min_quality
+        return _EMPTY.get(lane.info.kind, "quality") if empty else "quality"
+
+    def news(self, t: float) -> dict[str, Any] | None:
+        """What is to be told of the signal at `t`, the tick whose window was asked for."""
+        return None if self.signal is None else self._watch.news(t, self.signal)
 
     def _held(self) -> int:
         return self.lane.timeline.held() if self.lane is not None else 0

@@ -21,6 +21,7 @@ __all__ = [
     "Prediction",
     "Runtime",
     "Schema",
+    "Signal",
     "Sink",
     "Source",
     "Step",
@@ -107,6 +108,17 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Signal:
+    """How good a signal is, 0 to 1, and what is wrong just now: {channel: faults}.
+
+    `quality` is the mean over the channels and over the window; see `engine.judges`.
+    """
+
+    quality: float
+    faults: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """The last `window_s` of one stream at a tick, after its steps.
 
@@ -114,7 +126,8 @@ class Window:
     to keep them. A partly filled window has `n_items` items first and invalid zeros behind;
     `n_valid` of them are valid.
     `first` and `last` are the indices, inclusive, of the source items it spans; those of a stream
-    without a rate are the instants of its grid. `notes` are what the steps noted of the last item.
+    without a rate are the instants of its grid. `notes` are what the steps noted of the last item,
+    `signal` what is thought of the raw signal, where that is judged.
     """
 
     stream: str
@@ -126,6 +139,7 @@ class Window:
     n_items: int
     n_valid: int
     notes: Notes = field(default_factory=dict)
+    signal: Signal | None = None
 
     @property
     def filled(self) -> float:
@@ -133,9 +147,14 @@ class Window:
         return self.n_valid / len(self.valid)
 
     @property
-    def quality(self) -> float:
+    def present(self) -> float:
         """The valid share of the items at hand, 0 to 1."""
         return self.n_valid / self.n_items
+
+    @property
+    def quality(self) -> float:
+        """The quality of the signal, or the valid share where that is less, 0 to 1."""
+        return self.present if self.signal is None else min(self.present, self.signal.quality)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -50,7 +51,7 @@ class MetricsSink:
         app = make_wsgi_app(self._registry)
         try:
             self._server = make_server(
-                "127.0.0.1", port, self._guarded(app), _Threads, handler_class=_Quiet
+                "127.0.0.1", port, self._guarded(app), _Server, handler_class=_Quiet
             )
         except OSError as error:
             raise ResourceError(
@@ -111,10 +112,17 @@ class MetricsSink:
         return serve
 
 
-class _Threads(WSGIServer):
+class _Server(WSGIServer):
     allow_reuse_address = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who hangs up or says nothing is no error of ours."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Quiet(WSGIRequestHandler):
+    timeout = 1.0  # seconds that a client may keep the others waiting
+
     def log_message(self, *about: object) -> None:
         """Nobody wants a line per scrape."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from engine.access import Access, new_token
+from engine.access import Access, door_log, new_token
 from engine.errors import ConfigError, ResourceError
 from engine.types import Event, Message, Prediction, Schema
 from engine.wire import to_json
@@ -95,7 +95,7 @@ class WebSocketSink:
         try:
             server = await serve(
                 self._talk, "127.0.0.1", self.port, process_request=self._check,
-                max_size=_MAX_IN, compression=None,
+                max_size=_MAX_IN, compression=None, logger=door_log(),
             )  # fmt: skip
         except OSError as error:
             self._failure = error
@@ -117,15 +117,19 @@ class WebSocketSink:
         return connection.respond(401 if refused == "token" else 403, f"refused: {refused}\n")
 
     async def _talk(self, client: Any) -> None:
+        from websockets.exceptions import ConnectionClosed
+
         if len(self._clients) >= _MAX_CLIENTS:
             await client.close(_FULL, "too many clients")
             return
-        for text in list(self._standing.values()):
-            await client.send(text)
-        self._clients.add(client)
         try:
+            for text in list(self._standing.values()):
+                await client.send(text)
+            self._clients.add(client)
             async for _ in client:  # whatever it says: this is a one-way street
                 pass
+        except ConnectionClosed:  # gone without a farewell
+            pass
         finally:
             self._clients.discard(client)
 

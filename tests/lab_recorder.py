@@ -52,9 +52,9 @@ class LabRecorder:
         """The file; the inlets are closed."""
         head = _chunk(1, b'<?xml version="1.0"?><info><version>1.0</version></info>')
         feet = b"".join(
-            _chunk(6, struct.pack("<I", k) + f"<info><sample_count>{n}</sample_count></info>".encode())
+            _chunk(6, struct.pack("<I", k) + b"<info><sample_count>%d</sample_count></info>" % n)
             for k, n in enumerate(self.counts, 1)
-        )  # fmt: skip
+        )
         path.write_bytes(b"XDF:" + head + self._body + feet)
         for inlet in self._inlets:
             inlet.close_stream()

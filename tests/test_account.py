@@ -17,12 +17,12 @@ from engine.account import Account
 from engine.batcher import Batcher
 from engine.errors import AccountError
 from engine.inbox import Inbox, Item
-from engine.plan import Tick
+from engine.plan import SessionPlan, StreamPlan, Tick
 from engine.session import Session
 from engine.swap import prepare
 from engine.types import Chunk
 from tests.streams import device, info
-from tests.toys import plan, toy
+from tests.toys import toy
 
 COUNTED = ["timeline", "lane", "session", "slot", "batcher", "inbox"]
 
@@ -42,7 +42,8 @@ def scenario() -> Account:
         else:
             batcher.add(session, message)
 
-    session = Session(plan(), emit)
+    through = StreamPlan(toy(), min_quality=0.0)  # silence, too, shall reach the runtime
+    session = Session(SessionPlan("p1", "run", {"eeg": through}), emit)
     batcher.join(session)
     stage = inbox.open("p1", "eeg", session.account, 64, block=False)
     session.account.equal("inbox", lambda: stage.n_out, lambda: session.items_in("eeg"))

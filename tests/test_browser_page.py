@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import soundfile
@@ -14,6 +15,7 @@ import soundfile
 from engine.config import config_from
 from engine.daemon import Engine
 from sources.participant import LatentState
+from sources.synthetic.portrait import Expression, Sitter, portrait
 from sources.synthetic.voice import SyntheticVoice
 from tests.chromium import FAKE_DEVICES, Chromium, needs_chromium
 from tests.pages import shown
@@ -40,8 +42,6 @@ def config(port: int, streams: dict[str, str]) -> Any:
     for kind, bundle in streams.items():
         source = {"type": "browser", "kind": kind, "port": 0, "origins": origins}
         made[kind] = {"source": source, "bundle": bundle}
-    if "face" in made:
-        made["face"]["channels"] = {"r": "red", "g": "green", "b": "blue"}
     return config_from(
         {
             "session": "me",
@@ -64,8 +64,27 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser(speech: Path) -> Iterator[Chromium]:
-    with Chromium(*FAKE_DEVICES, f"--use-file-for-fake-audio-capture={speech}") as browser:
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Somebody who smiles and stops, as a file for the browser's fake camera."""
+    rng = np.random.default_rng(5)
+    sitter = Sitter.of(rng)
+    path = tmp_path_factory.mktemp("film") / "face.y4m"
+    with path.open("wb") as file:
+        file.write(b"YUV4MPEG2 W320 H240 F15:1 Ip A1:1 C420mpeg2\n")
+        for smile in np.sin(np.linspace(0, 2 * np.pi, 30)):
+            picture = portrait(sitter, Expression(smile=float(smile)), (320, 240), rng)
+            planes = cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420)
+            file.write(b"FRAME\n" + planes.tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(speech: Path, film: Path) -> Iterator[Chromium]:
+    files = (
+        f"--use-file-for-fake-audio-capture={speech}",
+        f"--use-file-for-fake-video-capture={film}",
+    )
+    with Chromium(*FAKE_DEVICES, *files) as browser:
         yield browser
 
 
@@ -89,7 +108,7 @@ def test_the_microphone_of_a_visitor_becomes_predictions_after_consent(
     with running(config(port, {"voice": bundle})) as engine, shown(engine, port) as page:
         browser.open(page.address)
         share = SHARE.format(name="voice")
-        browser.until(share)
+        browser.until(f"{share} !== null")
         assert browser.run(f"{share}.disabled")  # nothing before the text was agreed to
         assert "can be wrong" in browser.run("document.getElementById('share').textContent")
         assert state(engine, "voice") != "live"
@@ -112,17 +131,17 @@ def test_the_microphone_of_a_visitor_becomes_predictions_after_consent(
 def test_the_camera_of_a_visitor_becomes_predictions_and_a_picture(browser: Chromium) -> None:
     port = free_port()
     with (
-        running(config(port, {"face": "simulated-face"})) as engine,
+        running(config(port, {"face": "face-6"})) as engine,
         shown(engine, port) as page,
     ):
         browser.open(page.address)
         share = SHARE.format(name="face")
-        browser.until(share)
+        browser.until(f"{share} !== null")
         browser.run("document.getElementById('agree').click()")
         browser.run(f"{share}.click()")
         until(browser, engine, "face", "live")
         browser.until(SAID.format(name="face"))
-        browser.until("document.getElementById('n-face').textContent.includes('whole picture')")
+        browser.until("window.vagus.box")  # the preview is cut out around the face that was found
         assert not browser.run("document.getElementById('mirror').hidden")
         browser.open("about:blank")  # a page that is closed shares nothing
         until(browser, engine, "face", "lost")

@@ -39,9 +39,12 @@ def dense(tmp_path: Path) -> Making:
         torch.manual_seed(0)
         network = plugins.load("vagus.networks", "dnn")({"eeg": SHAPE}, 4)
         spoil(network)
-        rng = np.random.default_rng(0)
-        x = rng.normal(0, 4, (32, *SHAPE)).astype(np.float32)
-        inputs, valid = {"eeg": x}, {"eeg": np.ones((32, 512), bool)}
+        x = np.random.default_rng(0).normal(0, 4, (400, *SHAPE)).astype(np.float32)
+        x[:, 0] = 0  # a channel that is dead
+        with torch.inference_mode():
+            said = network.eval()({"eeg": torch.from_numpy(x)}, {}).sort(1).values
+        sure = (said[:, -1] - said[:, -2]).argsort()[-32:].numpy()  # no label hangs by a hair
+        inputs, valid = {"eeg": x[sure]}, {"eeg": np.ones((32, 512), bool)}
         about = describe(tuple(f"c{i}" for i in range(19)))
         about["network"] = {"name": "dnn", "args": {}}
         card = "# test\n\n## Results\n\ngood\n\n## Limits\n\n- few\n"
@@ -84,11 +87,9 @@ def test_torch_reads_the_8_bits_as_onnxruntime_does(dense: Making, tmp_path: Pat
 
 def test_what_loses_its_words_is_refused_and_leaves_nothing(dense: Making, tmp_path: Path) -> None:
     def spoil(network: nn.Module) -> None:
-        with torch.no_grad():  # one weight so large that 8 bits leave nothing of its row
-            for layer in network.modules():
-                if isinstance(layer, nn.Linear):
-                    layer.weight[:, 0] = 1e4 * layer.weight[:, 0].sign()
-                    layer.weight[:, 1:] += 3 * torch.randn_like(layer.weight[:, 1:])
+        first = next(network.parameters())
+        with torch.no_grad():  # beside this one, 8 bits leave nothing of the other weights
+            first[:, 0] = 1e4
 
     original = dense(spoil)
     with pytest.raises(BundleError, match=r"int8 does not pass: golden rows .* size x0\.\d+"):
@@ -137,7 +138,7 @@ def test_a_weight_is_off_by_half_a_step_of_its_row_at_most(dense: Making) -> Non
     assert changed >= 2
 
 
-@pytest.mark.parametrize("name", ["lstm", "cnn", "parallel"])
+@pytest.mark.parametrize("name", ["lstm", "cnn"])
 def test_turned_and_stacked_weights_are_found_in_the_graph(name: str) -> None:
     torch.manual_seed(0)
     network = plugins.load("vagus.networks", name)({"x": (24, 64)}, 4).eval()

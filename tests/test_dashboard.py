@@ -165,6 +165,20 @@ def test_a_page_that_opens_late_is_told_everything_at_once(page: Dashboard) -> N
         assert late["t"] == history[-1]["t"]
 
 
+def test_a_dashboard_that_starts_late_asks_for_what_was_said_before(engine: Engine) -> None:
+    seat = engine.seats["p1"]
+    with shown(engine) as late, enter(late) as live:
+        watch(live)
+        end_s = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < end_s:
+            told = hear(live, "history")["predictions"]
+            if told and told[0]["t"] < seat.session.grid.time(8):
+                break
+    assert told[0]["t"] < seat.session.grid.time(8)
+    times = [p["t"] for p in told]
+    assert times == sorted(set(times))
+
+
 def test_previews_come_while_a_page_looks_and_end_when_it_looks_away(
     engine: Engine, page: Dashboard
 ) -> None:
@@ -253,3 +267,23 @@ def test_a_dashboard_beside_an_engine_ends_with_it(engine: Engine) -> None:
     assert process.stdout.readline().startswith("http://127.0.0.1:")
     process.communicate(timeout=60)  # closes its standard input
     assert process.returncode == 0
+
+
+def test_an_engine_whose_config_asks_for_a_dashboard_serves_one(tmp_path: Path) -> None:
+    config = session("p1", dashboard={"port": 0}).model_dump_json(exclude_none=True)
+    (tmp_path / "live.yaml").write_text(config)
+    process = subprocess.Popen(
+        [VAGUS, "run", "live.yaml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    address = process.stderr.readline().removeprefix("dashboard: ").strip()
+    port, _, token = address.removeprefix("http://127.0.0.1:").partition("/?token=")
+    link = http.client.HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT_S)
+    link.request("GET", f"/?token={token}")
+    assert b"<title>vagus</title>" in link.getresponse().read()
+    link.close()
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    with pytest.raises(ConnectionRefusedError):
+        http.client.HTTPConnection("127.0.0.1", int(port)).connect()

@@ -33,7 +33,8 @@ def grid(chunks: Sequence[Chunk], **about: Any) -> tuple[list[Any], list[bool], 
     notes: list[Any] = []
     held: list[HeldGrid] = []
     stage = account.stage("face", "timeline", lambda: held[0].held() if held else 0)
-    held.append(HeldGrid(CAMERA, 10.0, stage, lambda *note: notes.append(note), **about))
+    info = about.pop("info", CAMERA)
+    held.append(HeldGrid(info, 10.0, stage, lambda *note: notes.append(note), **about))
     items, valid, segments = [], [], []
 
     def out(run: Run) -> None:
@@ -100,6 +101,22 @@ def test_pictures_that_come_twice_or_without_a_stamp_are_counted() -> None:
     bare = Chunk("face", 0, 2, (), second.data)
     counts = grid([first, second, second, bare])[3].snapshot()["face"]["timeline"]
     assert counts["dropped"] == {"duplicate": 1, "late": 1}
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_a_film_of_another_rate_is_held_and_its_pictures_follow_its_last_stamp(size: int) -> None:
+    info = StreamInfo("face", "face", 30_000 / 1001, CAMERA.channels, "jpeg", ())
+    pictures = np.arange(60)
+    chunks = [
+        Chunk("face", 0, i, ((0, 5.0),) if i == 0 else (), pictures[i : i + size])
+        for i in range(0, 60, size)
+    ]
+    items, valid, segments, _ = grid(chunks, info=info)
+    newest = [int(np.floor(j / 10.0 * 30_000 / 1001 + 1e-9)) for j in range(len(items))]
+    assert items[:-1] == newest[:-1]
+    assert 19 <= len(items) <= 21
+    assert all(valid)
+    assert set(segments) == {0}
 
 
 # -- decoding and cropping --------------------------------------------------------------------

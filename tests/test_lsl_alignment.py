@@ -20,7 +20,7 @@ from sources.simulate import SimulateSource
 from tests.bundles import write
 from tests.engines import running
 
-pylsl = pytest.importorskip("pylsl", exc_type=(ImportError, RuntimeError))
+pylsl = pytest.importorskip("pylsl")
 pyxdf = pytest.importorskip("pyxdf", reason="reading XDF files needs pyxdf")
 RATE_HZ = 256.0
 N = 10  # predictions that are recorded
@@ -54,7 +54,6 @@ def headset(channels: tuple[str, ...]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        del outlet
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +121,7 @@ def test_a_prediction_stands_at_the_last_sample_of_its_window(files: tuple[Path,
         if count in at_s:
             assert abs(stamp_s - at_s[count]) <= 1 / RATE_HZ
             compared += 1
-    assert compared >= N - 6
+    assert compared >= N - 6  # the first ones come before the window is full
 
 
 def test_nothing_of_the_predictions_is_lost_on_the_way_to_the_file(
@@ -149,7 +148,8 @@ def test_label_changes_are_text_markers_at_the_time_of_their_prediction(
     stamps = xdf["vagus.lab"]["time_stamps"]
     changes = [t for x, t in zip(texts, marks["time_stamps"], strict=True) if x[:6] == "label:"]
     assert changes
-    assert all(np.abs(stamps - t).min() < 1e-6 for t in changes)
+    # the recorder compares the clocks for each stream by itself, to some 10 us
+    assert all(np.abs(stamps - t).min() < 1e-3 for t in changes)
 
 
 def test_the_laboratorys_file_is_a_recording_like_any_other(files: tuple[Path, Path]) -> None:
@@ -157,4 +157,4 @@ def test_the_laboratorys_file_is_a_recording_like_any_other(files: tuple[Path, P
     (eeg,) = recording.streams
     assert (eeg.info.kind, eeg.info.unit) == ("eeg", "uV")
     assert any(text.startswith("label:") for _, text in recording.markers)
-    assert any("vagus.lab" in warning for warning in recording.warnings)
+    assert any("numbers without a rate" in warning for warning in recording.warnings)

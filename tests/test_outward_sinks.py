@@ -240,6 +240,21 @@ def test_a_client_hears_created_result_error_and_closed(web: WebSocketSink) -> N
     assert got[1]["code"] == "source.lost"
 
 
+def test_a_client_that_leaves_without_a_farewell_is_no_failure(
+    web: WebSocketSink, caplog: pytest.LogCaptureFixture
+) -> None:
+    end_s = time.monotonic() + WAIT_S
+    with connect(web) as client:
+        while not web._clients and time.monotonic() < end_s:
+            web.write(health())  # nothing for clients
+        client.socket.shutdown(socket.SHUT_RDWR)
+        while web._clients and time.monotonic() < end_s:
+            web.write(health())
+        web.close()
+    assert web._clients == set()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_who_comes_late_has_the_session_and_its_last_result_at_once(web: WebSocketSink) -> None:
     web.write(schema())
     for seq in range(3):

@@ -85,7 +85,7 @@ def test_a_recording_from_the_middle_knows_what_is_muted_paused_swapped_and_lear
 ) -> None:
     spec = describe(SimulateSource(person=1).info.channels)["inputs"]["eeg"]
     adapted = {"eeg": {**spec, "min_filled_s": 0.2, "window_s": 0.5, "adapt": {"method": "rest"}}}
-    other = write(tmp_path / "other", id="other", inputs=adapted)
+    other = write(tmp_path / "other", id="other", inputs=adapted, hop_s=0.1)
     path = tmp_path / "m.mcap"
     with running(config(bundle, seconds=60, hop_s=0.1)) as engine:
         reached(engine, 1)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks import gpu
 from engine import plugins
 from engine.bundle import Bundle, find, shipped_names
 from engine.errors import BundleError, ConfigError, InferenceError, ResourceError
@@ -266,3 +267,16 @@ def test_shapes_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     (bundle.path / "golden.npz").write_bytes(b"PK")
     with pytest.raises(BundleError, match=r"golden\.npz: cannot be read"):
         window_shapes(bundle)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_benchmark_of_a_gpu_says_that_there_is_none() -> None:
+    with pytest.raises(ResourceError, match="no GPU that torch can use, so its figures are"):
+        gpu.gpu()
+
+
+def test_the_benchmark_counts_windows() -> None:
+    bundle = Bundle.load("simulated-eeg")
+    inputs, valid = gpu._batch(bundle, 64)
+    assert len(next(iter(inputs.values()))) == 64
+    assert gpu.windows_per_s(on_torch(bundle).runtime, inputs, valid) > 64

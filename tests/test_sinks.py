@@ -187,7 +187,7 @@ def test_a_reader_that_fell_behind_fetches_what_it_missed(
         messages, missing = publisher.fetch("p01", args["kind"], args["first"], args["last"])
         return {"messages": messages, "missing": missing}
 
-    slow = subscribe(publisher.url, "p01", ("event",), TIMEOUT_S, context)
+    slow = Subscription(publisher.url, "p01", ("event",), TIMEOUT_S, context, high_water=10)
     wait_for(publisher.socket)
     publisher.serve()
     n, detail = 4000, {"why": "x" * 10_000}

@@ -87,8 +87,8 @@ def test_a_reader_that_fell_behind_gets_all_messages_in_their_order(
     desk: Callable[..., Desk],
 ) -> None:
     at = desk()
-    with subscribe(
-        at.publisher.url, "p01", ("event",), TIMEOUT_S, fetch_from=at.control.url
+    with Subscription(
+        at.publisher.url, "p01", ("event",), TIMEOUT_S, fetch_from=at.control.url, high_water=10
     ) as slow:
         at.greet()
         last = drowned(at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.resources
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +16,8 @@ from engine.access import Access, new_token
 from engine.control import ControlError, request
 from engine.errors import ResourceError, VagusError
 from engine.keys import ClientKeys
-from engine.types import Message
+from engine.types import Message, Prediction
+from engine.wire import decode
 from sinks.dashboard.client import Client, unpack_json
 from sinks.dashboard.feed import MessageFeed, PreviewFeed
 from sinks.dashboard.story import Story, preview_text, text
@@ -34,6 +35,8 @@ _FULL = 4002
 _TEND_S = 1.0
 _RENEW_EVERY = 3  # tends
 _ASK_S = 3.0
+_RECALLED = 600  # predictions of the time before somebody listened
+_MAX_SEQ = 1 << 53
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self' ws://127.0.0.1:* ws://localhost:*; media-src 'self' blob:; "
@@ -124,7 +127,24 @@ class Dashboard:
                 del self._stories[name]
             story = self._stories[session] = Story(message.run)
             self._send(None, text("sessions", sessions=sorted(self._stories)))
+            self._soon(self._recall(session, story, "event", 0, _MAX_SEQ))
+        if isinstance(message, Prediction) and story.begins:
+            first = max(0, message.seq - _RECALLED)
+            self._soon(self._recall(session, story, "prediction", first, message.seq))
         self._send(session, story.take(message))
+
+    async def _recall(self, session: str, story: Story, kind: str, first: int, last: int) -> None:
+        """What the engine still has of the time before somebody listened."""
+        with contextlib.suppress(VagusError):  # then the page begins with now
+            args = {"session": session, "kind": kind, "first": first, "last": last}
+            kept = (await self._ask("fetch", args))["messages"]
+            told = story.precede([decode(kind, body) for body in kept])
+            self._send(session, told)
+
+    def _soon(self, what: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(what)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _show(self, told: dict[str, Any]) -> None:
         if any(client.looks_at(told["session"]) for client in self._clients):
@@ -240,9 +260,7 @@ class Dashboard:
                 client.send(told)
         if look:
             self._previews.want({c.session for c in self._clients if c.session and c.look})
-            task = asyncio.get_running_loop().create_task(self._renew(session))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._soon(self._renew(session))
 
     async def _do(self, client: Client, asked: dict[str, Any]) -> dict[str, Any]:
         verb, args = asked.get("verb"), asked.get("args")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -37,14 +37,18 @@ class Story:
         self._history: deque[dict[str, Any]] = deque(maxlen=_MAX_HISTORY)
         self._notes: deque[Event | Marker] = deque(maxlen=_NOTES)
 
+    @property
+    def begins(self) -> bool:
+        """Whether no prediction was told yet."""
+        return self._prediction is None
+
     def take(self, message: Message) -> str:
         """Remember a message; returns it as text for the pages that are open."""
         if isinstance(message, Schema):
             self._schema = message
         elif isinstance(message, Prediction):
             self._prediction = message
-            told = to_json(message)
-            self._history.append({key: told.get(key) for key in _KEPT})
+            self._history.append(_kept(message))
             while self._history[0]["t"] < message.t - _HISTORY_S:
                 self._history.popleft()
         elif isinstance(message, Health):
@@ -52,6 +56,17 @@ class Story:
         else:
             self._notes.append(message)
         return text(message.kind, **to_json(message))
+
+    def precede(self, earlier: Sequence[Message]) -> str:
+        """Remember what was said before, oldest first; returns the history anew."""
+        shown = [_kept(message) for message in earlier if isinstance(message, Prediction)]
+        begin_s = self._history[0]["t"] if self._history else math.inf
+        self._history.extendleft(p for p in reversed(shown) if p["t"] < begin_s)
+        known = [m for m in earlier if isinstance(m, Event | Marker)]
+        notes = {(note.kind, note.seq): note for note in (*known, *self._notes)}
+        self._notes.clear()
+        self._notes.extend(notes.values())
+        return text("history", predictions=list(self._history))
 
     def told(self) -> Iterator[str]:
         """Everything that a page needs to begin with."""
@@ -61,6 +76,11 @@ class Story:
         for message in (*self._notes, self._health, self._prediction):
             if message is not None:
                 yield text(message.kind, late=True, **to_json(message))
+
+
+def _kept(prediction: Prediction) -> dict[str, Any]:
+    told = to_json(prediction)
+    return {key: told.get(key) for key in _KEPT}
 
 
 def preview_text(told: dict[str, Any]) -> str:

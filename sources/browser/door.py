@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.access import Access
+from engine.access import Access, door_log
 from engine.errors import DataError, ResourceError
 from sources.browser.parcel import LIMITS, Parcel, greeted, picture, sound
 
@@ -69,7 +69,7 @@ class Door:
         try:
             self._server = serve(
                 self._talk, "127.0.0.1", port, process_request=self._check,
-                max_size=LIMITS[kind], compression=None,
+                max_size=LIMITS[kind], compression=None, logger=door_log(),
             )  # fmt: skip
         except OSError as error:
             raise ResourceError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -80,7 +81,7 @@ class BrowserSource:
 
     def __del__(self) -> None:
         door = getattr(self, "_door", None)  # a source that was never entered listens all the same
-        if door is not None:
+        if door is not None and not sys.is_finalizing():  # then no thread answers any more
             door.close()
 
     @property

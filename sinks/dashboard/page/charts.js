@@ -41,7 +41,7 @@ export function drawShares(canvas, history, labels, now, span) {
   const { g, w, h } = fresh(canvas), c = colours();
   if (!history.length) return waiting(g, w, h, 'waiting for predictions');
   const right = w - 66, foot = h - 18, known = history.some((p) => p.truth), top = known ? 16 : 0;
-  const x = (t) => right - (now - t) / span * right;
+  const x = (t) => Math.round(right - (now - t) / span * right);
   g.fillStyle = c.track;
   g.fillRect(0, top, right, foot - top);
   const ends = history.map((p, i) => Math.min(i + 1 < history.length ? history[i + 1].t : now, p.t + 5));
@@ -53,7 +53,7 @@ export function drawShares(canvas, history, labels, now, span) {
       const from = Math.max(0, x(p.t)), to = x(ends[i]);
       if (share > 0 && to > 0) {
         const y = foot - edges[i] * (foot - top), tall = share * (foot - top);
-        g.fillRect(from, y - tall, to - from + .6, tall);
+        g.fillRect(from, y - tall, to - from, tall);
       }
       edges[i] += share;
     });
@@ -69,7 +69,7 @@ function strip(g, history, ends, labels, x, right) {
     const k = labels.indexOf(p.truth), from = Math.max(0, x(p.t)), to = x(ends[i]);
     if (k < 0 || to <= 0) return;
     g.fillStyle = c.of[k % 9];
-    g.fillRect(from, 2, to - from + .6, 8);
+    g.fillRect(from, 2, to - from, 8);
   });
   g.fillStyle = c.soft;
   g.textAlign = 'left';
@@ -271,7 +271,7 @@ export function drawFace(canvas, picture, box, stale) {
 export function drawCost(canvas, values) {
   const { g, w, h } = fresh(canvas), c = colours();
   if (!values.length) return waiting(g, w, h, 'no prediction yet');
-  const top = Math.max(1, ...values), nice = 10 ** Math.ceil(Math.log10(top)), left = 44;
+  const top = Math.max(1, ...values), nice = 10 ** Math.ceil(Math.log10(top)), left = 56;
   const scale = [.2, .5, 1].map((f) => f * nice).find((v) => v >= top), one = (w - left) / 120;
   g.strokeStyle = c.line;
   g.beginPath(); g.moveTo(left, h - .5); g.lineTo(w, h - .5); g.moveTo(left, .5); g.lineTo(w, .5);

@@ -13,7 +13,7 @@ const fresh = () => ({ schema: null, history: [], labels: [], trail: [], costs: 
   dirty: true, heard: performance.now(), recording: false, paused: false });
 let state = fresh(), session = null;
 const sensors = new Map();
-window.vagus = { frames: 0, messages: 0, predictions: 0 }; // for whoever measures the page
+window.vagus = { frames: 0, messages: 0, predictions: 0, box: null }; // for whoever measures the page
 
 const live = new Live(hear, (open) => {
   link(open ? 'connected' : 'no connection to the dashboard', open ? '' : 'bad');
@@ -40,17 +40,14 @@ const TAKES = {
   },
   history(told) {
     state.history = told.predictions;
+    for (const p of state.history) learn(p.probabilities);
     state.trail = told.predictions.map((p) => p.dimensions).filter(Boolean).slice(-TRAIL);
   },
   prediction(told) {
     state.prediction = told;
     state.heard = performance.now();
     window.vagus.predictions += 1;
-    if (told.probabilities) {
-      for (const name of Object.keys(told.probabilities)) {
-        if (!state.labels.includes(name)) state.labels.push(name);
-      }
-    }
+    learn(told.probabilities);
     if (!told.late) {
       state.history.push(told);
       while (state.history[0].t < told.t - SPAN_S) state.history.shift();
@@ -85,6 +82,12 @@ const TAKES = {
     for (const [name, stream] of Object.entries(told.streams)) PREVIEWS[stream.kind]?.(name, stream);
   },
 };
+
+function learn(probabilities) {
+  for (const name of Object.keys(probabilities || {})) {
+    if (!state.labels.includes(name)) state.labels.push(name);
+  }
+}
 
 const PREVIEWS = { eeg: trace, physio: trace, voice: sound, face: picture };
 
@@ -129,6 +132,7 @@ async function picture(name, stream) {
   try {
     const bitmap = await createImageBitmap(new Blob([bytes], { type: 'image/jpeg' }));
     seen.face = { bitmap, box: stream.box, at: performance.now() };
+    window.vagus.box = stream.box;
   } catch { seen.face = { why: 'A picture came that cannot be shown.' }; }
   seen.dirty = true;
 }
@@ -150,7 +154,8 @@ function frame(now) {
   window.vagus.frames += 1;
   const last = state.history[state.history.length - 1];
   const t = last ? last.t + Math.min(2, (performance.now() - state.heard) / 1000) : 0;
-  drawShares($('c-time'), state.history, state.labels, t, SPAN_S);
+  const known = last ? t - state.history[0].t : 0, span = Math.min(SPAN_S, 60 * Math.ceil(known / 60) || 60);
+  drawShares($('c-time'), state.history, state.labels, t, span);
   if (!state.dirty) return;
   state.dirty = false;
   drawPlane($('c-plane'), state.trail);

@@ -112,7 +112,7 @@ function fillPart(m, drawn, labels, says, pull, sound) {
     ? `${Math.abs(value).toFixed(1)} towards ${name}` : 'says nothing alone';
   const meter = sound.children[0].firstChild;
   meter.style.width = percentage(m.quality ?? 0);
-  meter.style.background = (m.quality ?? 0) < .5 ? c.bad : c.soft;
+  meter.style.background = (m.quality ?? 0) < .5 ? c.bad : c.of[8];
   sound.children[1].textContent = m.filled < .995 && m.filled !== m.quality
     ? `quality ${percent(m.quality)}, ${percent(m.filled)} full` : `quality ${percent(m.quality)}`;
 }
@@ -175,7 +175,8 @@ const BAD = new Set(['source.lost', 'source.refused', 'source.frozen', 'source.s
 function plain(value) {
   if (value === null || typeof value !== 'object') return String(value);
   if (Array.isArray(value)) return value.map(plain).join(' ');
-  return Object.entries(value).map(([key, part]) => `${key} ${plain(part)}`).join(', ');
+  return Object.entries(value).map(([key, part]) => [key, plain(part)]).filter(([, part]) => part)
+    .map(([key, part]) => key === 'why' ? part : `${key} ${part}`).join(', ');
 }
 
 export function showNote(note) {
