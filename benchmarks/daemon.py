@@ -90,12 +90,12 @@ def idle(n_repeats: int = 3) -> Result:
 
 
 @contextmanager
-def running(told: Mapping[str, Any]) -> Iterator[Running]:
-    """An engine that runs the config `told` in a process of its own, from when it is ready."""
+def running(told: Mapping[str, Any], *options: str) -> Iterator[Running]:
+    """`vagus run` with the config `told` and `options`, from when it is ready."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / f"{told['session']}.yaml"
         config.write_text(json.dumps(told), encoding="utf-8")  # JSON is YAML as well
-        command = [str(Path(sys.executable).with_name("vagus")), "run", str(config)]
+        command = [str(Path(sys.executable).with_name("vagus")), "run", str(config), *options]
         begin_s = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""The prediction socket under load: what sending costs, and what a reader that stands still does."""
+"""The prediction socket under load: what sending costs, and what a standing reader does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import psutil  # type: ignore[import-untyped]
@@ -27,6 +27,7 @@ __all__ = ["publishing", "stalled"]
 
 RATE_HZ = 1000.0
 N_READERS = 10
+N_SESSIONS = 8
 _RUN_S = 5.0
 _BURST_S = 0.01  # sent in pieces of so long: a timer is no finer
 _READY_S = 30.0
@@ -43,8 +44,9 @@ def publishing(n_repeats: int = 5) -> Result:
     details: dict[str, Any] = {"rate_hz": RATE_HZ, "readers": N_READERS}
 
     def ours() -> float:
-        with _publisher() as publisher, _readers(publisher.url, N_READERS):
+        with _publisher() as publisher, _readers(publisher.url, N_READERS) as readers:
             share, details["sent_hz"] = _paced(lambda i: publisher.send(_prediction(i)))
+            details["received"] = readers.received / publisher.sent
             return share
 
     def bare() -> float:
@@ -66,27 +68,27 @@ def stalled(n_repeats: int = 5) -> Result:
     The peer is the same engine a moment before, with that reader reading.
     """
     config = {
-        "session": "p01",
+        "session": "p",
         "publish": "tcp://127.0.0.1:*",
         "control": "tcp://127.0.0.1:*",
         "streams": {"eeg": {"source": {"type": "simulate"}, "bundle": "simulated-eeg"}},
     }
-    details: dict[str, Any] = {}
+    names = [f"p-{i}" for i in range(1, N_SESSIONS + 1)]
+    details: dict[str, Any] = {"sessions": N_SESSIONS}
     with (
-        running(config) as (process, _, publish, control),
-        _readers(publish, 1) as reader,
+        running(config, "--sessions", str(N_SESSIONS)) as (process, _, publish, control),
+        _readers(publish, 1) as readers,
         _marks(control) as mark,
     ):
 
         def latency_ms() -> float:
-            first = _next(control)
+            first = {name: len(_predictions(control, name, 0)) for name in names}
             _paced(mark)
-            got = request(control, "fetch", {"kind": "prediction", "first": first, "last": 2**40})
-            told = [msgspec.msgpack.decode(body) for body in got["messages"]]
-            return median(p["latency_ms"]["total"] for p in told)
+            told = [p for name, n in first.items() for p in _predictions(control, name, n)]
+            return float(median(p["latency_ms"]["total"] for p in told))
 
         def still() -> float:
-            reader.send_signal(signal.SIGSTOP)
+            readers.process.send_signal(signal.SIGSTOP)
             try:
                 for i in range(_FLOOD):
                     mark(i)
@@ -95,7 +97,7 @@ def stalled(n_repeats: int = 5) -> Result:
                 details["grew_mib"] = (process.memory_info().rss - before) / 2**20
                 return found
             finally:
-                reader.send_signal(signal.SIGCONT)
+                readers.process.send_signal(signal.SIGCONT)
 
         found = interleave({"all reading": latency_ms, "ours": still}, n_repeats)
         details["rss_mib"] = process.memory_info().rss / 2**20
@@ -132,16 +134,16 @@ def _paced(act: Callable[[int], object]) -> tuple[float, float]:
     return 100 * spent_s / took_s, n / took_s
 
 
-def _next(control: str) -> int:
-    """The number of the newest prediction."""
-    got = request(control, "fetch", {"kind": "prediction", "first": 0, "last": 2**40})
-    return int(msgspec.msgpack.decode(got["messages"][-1])["seq"])
+def _predictions(control: str, session: str, first: int) -> list[Any]:
+    """A session's, from number `first` on."""
+    args = {"session": session, "kind": "prediction", "first": first, "last": 2**40}
+    return [msgspec.msgpack.decode(b) for b in request(control, "fetch", args)["messages"]]
 
 
 @contextmanager
 def _marks(control: str) -> Iterator[Callable[[int], None]]:
     """Asks an engine for markers of 1 kB, without waiting for more than a few replies."""
-    asked = {"v": 1, "id": 1, "verb": "mark", "args": {"value": "x" * 1024}}
+    asked = {"v": 1, "id": 1, "verb": "mark", "args": {"session": "p-1", "value": "x" * 1024}}
     body = msgspec.msgpack.encode(asked)
     waiting = [0]
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
@@ -168,23 +170,34 @@ def _publisher() -> Iterator[Publisher]:
             publisher.close()
 
 
+class _Readers(NamedTuple):
+    """A process that reads, and how much it has read."""
+
+    process: psutil.Process
+    count: Any  # of ctypes: written there, read here
+
+    @property
+    def received(self) -> int:
+        return int(self.count.value)
+
+
 @contextmanager
-def _readers(url: str, n: int) -> Iterator[psutil.Process]:
+def _readers(url: str, n: int) -> Iterator[_Readers]:
     """`n` readers of all that is published, in one other process, from when they are listening."""
     spawn = multiprocessing.get_context("spawn")
-    listening = spawn.Event()
-    process = spawn.Process(target=_read, args=(url, n, listening), daemon=True)
+    listening, count = spawn.Event(), spawn.Value("q", 0, lock=False)
+    process = spawn.Process(target=_read, args=(url, n, listening, count), daemon=True)
     process.start()
     try:
         if not listening.wait(_READY_S):
             raise RuntimeError("the readers did not start")
-        yield psutil.Process(process.pid)
+        yield _Readers(psutil.Process(process.pid), count)
     finally:
         process.kill()
         process.join()
 
 
-def _read(url: str, n: int, listening: Event) -> None:
+def _read(url: str, n: int, listening: Event, count: Any) -> None:
     with zmq.Context() as context:
         poller = zmq.Poller()
         for _ in range(n):
@@ -192,8 +205,9 @@ def _read(url: str, n: int, listening: Event) -> None:
             socket.subscribe(b"")
             socket.connect(url)
             poller.register(socket, zmq.POLLIN)
-        poller.poll(1000)  # the engine's schema comes, a publisher alone has none
+        poller.poll(1000)  # an engine's schema comes; a publisher alone has none
         listening.set()
         while True:
             for socket, _ in poller.poll():
                 socket.recv_multipart()
+                count.value += 1

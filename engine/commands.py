@@ -58,8 +58,14 @@ def check(
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON schema, for editors.")
     ] = False,
+    notice: Annotated[
+        bool, typer.Option("--notice", help="Write the notice for the people observed.")
+    ] = False,
 ) -> None:
-    """Resolve a config without opening a device, and say what it would do."""
+    """Resolve a config without opening a device, and say what it would do.
+
+    With --notice, write in Markdown what those observed have to be told: hang it up, hand it out.
+    """
     from engine.config import Config, load_config
     from engine.prepare import make_sources, plan
 
@@ -74,6 +80,11 @@ def check(
     from engine.clock import MonotonicClock
 
     make_sources(loaded, MonotonicClock(), 0.0)
+    if notice:
+        from engine.config.notice import notice as written
+
+        print(written(loaded, planned), end="")
+        return
     print(f"session {planned.session}: a prediction every {planned.hop_s:g} s")
     for name, stream in planned.streams.items():
         source = loaded.streams[name].source.type

@@ -18,7 +18,7 @@ from engine.pictures import Picture, Spectrogram, Traces
 from engine.seat import Seat
 from engine.types import StreamInfo
 
-__all__ = ["KIND", "PERIOD_S", "RENEW_S", "Previews", "decode"]
+__all__ = ["KIND", "PERIOD_S", "RENEW_S", "Outgoing", "Previews", "decode"]
 
 KIND: Final = "preview"
 PERIOD_S: Final = 0.2

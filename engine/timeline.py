@@ -302,7 +302,9 @@ class Timeline:
             off = fit.knot.rate_hz / self._rate_hz - 1.0
             if not self._rate_told and fit.seen_s > RATE_AFTER_S and abs(off) > RATE_TOLERANCE:
                 self._rate_told = True
-                detail = {"declared_hz": self._rate_hz, "measured_hz": fit.knot.rate_hz}
+                measured_hz = fit.knot.rate_hz
+                detail = {"declared_hz": self._rate_hz, "measured_hz": measured_hz,
+                          "ratio": measured_hz / self._rate_hz}  # fmt: skip
                 self._notify("stream.rate", fit.knot.time(index), detail)
             return
         jump_s = fit.residual_s(index, time_s)

@@ -71,7 +71,8 @@ class Chunk:
     `stamps` are ((index, time_s), ...): what the device's clock said for some of these indices,
     in seconds of the engine's clock, ascending in index. Re-cutting a stream moves stamps along
     with their items. `truth` holds ((index, label), ...): from that item on the true label, for
-    recordings and simulations that know it.
+    recordings and simulations that know it. `offset_s` is what lies between the device's own stamps
+    and these, as far as the source knows: own stamp + offset_s = stamp.
     """
 
     stream: str
@@ -80,6 +81,7 @@ class Chunk:
     stamps: tuple[tuple[int, float], ...]
     data: Array
     truth: tuple[tuple[int, str | None], ...] = ()
+    offset_s: float = 0.0
 
     def __len__(self) -> int:
         return len(self.data)
@@ -95,6 +97,7 @@ class Chunk:
                 tuple(s for s in self.stamps if s[0] < edge),
                 self.data[:at],
                 tuple(s for s in self.truth if s[0] < edge),
+                self.offset_s,
             ),
             Chunk(
                 self.stream,
@@ -103,6 +106,7 @@ class Chunk:
                 tuple(s for s in self.stamps if s[0] >= edge),
                 self.data[at:],
                 tuple(s for s in self.truth if s[0] >= edge),
+                self.offset_s,
             ),
         )
 

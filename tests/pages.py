@@ -12,9 +12,9 @@ from sinks.dashboard import Dashboard
 
 
 @contextmanager
-def shown(engine: Engine, port: int = 0) -> Iterator[Dashboard]:
+def shown(engine: Engine, port: int = 0, token: str | None = None) -> Iterator[Dashboard]:
     """The dashboard of a running engine, its port bound."""
-    page = Dashboard(engine.publisher.url, engine.control.url, port)
+    page = Dashboard(engine.publisher.url, engine.control.url, port, token)
     loop, ready = asyncio.new_event_loop(), threading.Event()
 
     def serve() -> None:

@@ -226,6 +226,17 @@ def test_a_page_cannot_ask_for_more_than_its_buttons(page: Dashboard, verb: Any)
         assert "a page cannot ask" in told["message"]
 
 
+def test_a_page_does_not_choose_where_a_recording_goes(
+    page: Dashboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with enter(page) as live:
+        watch(live)
+        assert ask(live, "record", {"path": str(tmp_path / "mine.mcap"), "raw": False})["ok"]
+        assert ask(live, "stop_record", {})["ok"]
+    assert [path.parent.name for path in tmp_path.rglob("*.mcap")] == ["rec"]
+
+
 @pytest.mark.parametrize(
     "told", ["", "{", "[]", "7", '"x"', "{}", b"\xff\x00", "[" * 4000, '{"type":"watch"}']
 )

@@ -231,3 +231,23 @@ def test_previews_end_when_the_page_is_gone(
     while engine.previews.due_s < float("inf"):
         assert time.monotonic() < end_s
         browser.run("new Promise((done) => setTimeout(done, 100))")
+
+
+def test_a_page_finds_its_session_again_when_the_dashboard_was_away(
+    browser: Chromium, engine: Engine
+) -> None:
+    with shown(engine) as first:
+        browser.open(first.address)
+        browser.until("document.getElementById('session').options.length === 2")
+        browser.run(
+            "(() => { const s = document.getElementById('session'); s.value = 'spare';"
+            " s.dispatchEvent(new Event('change')); })()"
+        )
+        browser.until("document.querySelectorAll('#parts li').length === 1")
+        port, token = first.port, first.token
+    browser.until("document.getElementById('link').textContent.startsWith('no connection')")
+    with shown(engine, port, token):
+        browser.until("document.getElementById('link').textContent === 'live'")
+        assert browser.run("document.getElementById('session').value") == "spare"
+        browser.open("about:blank")
+    browser.problems.clear()  # the refused connections in between

@@ -28,7 +28,7 @@ class Device:
         return self.start_s + index * self.period_s
 
     def chunks(self, jitter: Array) -> list[Chunk]:
-        data = np.zeros((self.n, 3), np.float32)
+        data = np.random.default_rng(0).normal(0, 10, (self.n, 3)).astype(np.float32)
         firsts = range(0, int(HOUR_S * self.rate_hz), self.n)
         return [
             Chunk(self.name, 0, at, ((at, self.true_s(at) + float(jitter[k % len(jitter)])),), data)
@@ -42,10 +42,7 @@ def hour(devices: list[Device], jitters: list[Array]) -> tuple[dict[str, Array],
     errors: dict[str, list[float]] = {device.name: [] for device in devices}
     inputs = {"rate_hz": 0.0, "steps": (), "window_s": 1.0}
     plans = {
-        d.name: StreamPlan(
-            toy({d.name: {**inputs, "rate_hz": d.rate_hz}}, name=d.name, hop_s=5.0),
-            min_quality=0.0,
-        )
+        d.name: StreamPlan(toy({d.name: {**inputs, "rate_hz": d.rate_hz}}, name=d.name, hop_s=5.0))
         for d in devices
     }
     by_name = {device.name: device for device in devices}

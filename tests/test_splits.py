@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.cli import main
 from engine.errors import ConfigError, DataError
 from offline.datasets import LabelledRecording
 from offline.splits import (
@@ -22,6 +23,7 @@ from offline.splits import (
     leaks,
     level,
     make,
+    read_part,
     read_split,
     window_id,
     write_split,
@@ -301,3 +303,27 @@ def test_random_labels_are_learnt_from_a_leaky_split_and_not_from_an_honest_one(
     assert accuracy(LEAKY) > 0.9
     for unit in ("trial", "session", "subject"):
         assert abs(accuracy(unit) - 0.5) < 0.1, unit  # three deviations of 192 trials
+
+
+def test_the_command_accuses_a_leaky_split_and_no_honest_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = trials(4, 1, 4)
+    ids = [window_id(r.uid, float(t)) for r in found for t in range(6)]
+    for unit, code in (("subject", 0), (LEAKY, 2)):
+        path = tmp_path / f"{unit}.json"
+        write_split(make(unit, found, n_folds=3, windows=ids)[0], path)
+        assert main(["data", "leak-check", str(path)]) == code
+    said = capsys.readouterr()
+    assert "no group and no file stands on two sides" in said.out
+    assert str(tmp_path / f"{LEAKY}.json") in said.err
+
+
+def test_a_part_is_named_behind_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    write_split(make("subject", trials(4, 1, 4), n_folds=3)[0], path)
+    split, part = read_part(f"{path}:val")
+    assert (split, part) == (read_split(path), "val")
+    for where in (str(path), f"{path}:other"):
+        with pytest.raises(ConfigError, match="expected FILE:PART with PART one of train, val"):
+            read_part(where)

@@ -193,6 +193,56 @@ def test_a_device_at_another_rate_than_declared_is_measured() -> None:
     assert timeline.fit.knot.rate_hz == pytest.approx(104.32, rel=1e-3)
 
 
+def test_a_device_that_declared_200_hz_and_gave_163_is_told_once_and_stays_one_segment() -> None:
+    runs: list[Run] = []
+    events: list[Any] = []
+    stage = Stage(lambda: timeline.held())
+    timeline = Timeline(info(200.0), GapPolicy(), stage, lambda *told: events.append(told))
+    for i in range(0, 163 * 60, 50):
+        timeline.push(Chunk("eeg", 0, i, ((i, i / 163),), np.ones((50, 3), "f4")), runs.append)
+    ((code, t, detail),) = events
+    assert code == "stream.rate"
+    assert 10 <= t < 20
+    assert detail["declared_hz"] == 200.0
+    assert detail["ratio"] == pytest.approx(163 / 200, rel=0.01)
+    assert {run.segment for run in runs} == {0}
+    assert timeline.time(163 * 60) == pytest.approx(60.0, abs=0.005)
+
+
+def test_hold_repeats_the_last_item_and_break_never_fills() -> None:
+    runs, _, stage, _ = play(two(5), GapPolicy("hold", 0.1, 0.1))
+    x = np.concatenate([r.data for r in runs])
+    assert x[20:25].tolist() == [[1.0] * 3] * 5
+    assert all(r.valid.all() for r in runs)
+    runs, events, stage, _ = play(two(1), GapPolicy("break", 0.1, 0.1))
+    assert stage.made == {}
+    assert [r.segment for r in runs] == [0, 1]
+    assert [e[2].get("why") for e in events if e[0] == "stream.segment"] == ["gap"]
+
+
+def test_what_is_out_of_order_beyond_the_bound_becomes_a_gap_and_comes_late() -> None:
+    data = np.ones((4, 3), np.float32)
+    order = [0, 8, 12, 16, 20, 24, 4]  # item 4 comes after 20 newer ones; 0.1 s are 12
+    chunks = [Chunk("eeg", 0, i, ((i, i / 128),), data) for i in order]
+    _, events, stage, _ = play(chunks)
+    assert stage.made == {"gap": 4}
+    assert stage.dropped == {"late": 4}
+    assert [e[0] for e in events] == ["stream.gap"]
+
+
+def test_a_device_clock_that_starts_again_from_zero_leaves_items_where_they_belong() -> None:
+    chunks = [
+        Chunk("eeg", 0, i, ((i, 5000.0 + i / 128 if i < 640 else (i - 640) / 128),),
+              np.ones((10, 3), "f4"))
+        for i in range(0, 1280, 10)
+    ]  # fmt: skip
+    _, events, stage, timeline = play(chunks)
+    assert [e[0] for e in events] == ["stream.segment"]
+    assert events[0][2]["jump_s"] == pytest.approx(-5005.0, abs=0.01)
+    assert timeline.time(1279) == pytest.approx(5000.0 + 1279 / 128, abs=0.001)
+    assert stage.made == stage.dropped == {}
+
+
 @pytest.mark.parametrize("ppm", [500, -500])
 def test_an_hour_of_drift_stays_within_five_milliseconds(ppm: int) -> None:
     rng, rate_hz = np.random.default_rng(3), 256.0

@@ -8,14 +8,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path as FilePath
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, PrivateAttr, field_validator
 
 from engine import plugins
 from engine.arguments import misfits
 from engine.config.complaints import locate, place_of, refusal, validated
-from engine.config.purpose import RECORDED, objection
+from engine.config.purpose import RECORDED, Basis, Purpose, objection
 from engine.config.settings import (
     NAME,
     Curve,
@@ -24,6 +24,7 @@ from engine.config.settings import (
     Gaps,
     Hop,
     Name,
+    Notice,
     Overload,
     Part,
     PluginConfig,
@@ -69,23 +70,15 @@ class Config(Part):
     """One session of the engine, as its config file describes it."""
 
     session: Name
-    purpose: (
-        Literal[
-            "research",
-            "medical",
-            "safety",
-            "entertainment",
-            "personal",
-            "accessibility",
-            "art",
-            "development",
-            "workplace",
-            "education",
-        ]
-        | None
-    ) = Field(default=None, description="what people are observed for; live sources need it")
-    basis: Literal["medical", "safety"] | None = Field(
+    purpose: Purpose | None = Field(
+        default=None, description="what people are observed for; live sources need it"
+    )
+    basis: Basis | None = Field(
         default=None, description="what alone allows the purposes workplace and education"
+    )
+    notice: Notice = Notice()
+    retention_days: int | None = Field(
+        default=None, ge=1, le=36500, description="how long what is recorded may be kept"
     )
     hop_s: Hop | None = Field(
         default=None, description="the tick grid; default: the smallest hop of the bundles"

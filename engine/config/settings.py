@@ -14,6 +14,7 @@ __all__ = [
     "Gaps",
     "Hop",
     "Name",
+    "Notice",
     "Overload",
     "Part",
     "PluginConfig",
@@ -156,6 +157,13 @@ class Dashboard(Part):
     """The page on loopback that shows what happens."""
 
     port: int = Field(default=5572, ge=0, le=65535, description="0: any free one")
+
+
+class Notice(Part):
+    """Who answers to the people observed; `vagus check --notice` writes the notice for them."""
+
+    controller: Text | None = Field(default=None, description="who is responsible: name, address")
+    contact: Text | None = Field(default=None, description="an e-mail address or a telephone")
 
 
 class Curve(Part):

@@ -102,6 +102,7 @@ class ChunkRange:
     truth: tuple[tuple[int, str | None], ...]
     dtype: str
     shape: tuple[int, ...]
+    offset_s: float = 0.0
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -133,6 +134,7 @@ class _ChunkBody(msgspec.Struct, omit_defaults=True):
     dtype: str
     shape: tuple[int, ...]
     data: bytes | list[Any] | None = None
+    offset_s: float = 0.0
 
 
 class _Advance(msgspec.Struct):
@@ -216,7 +218,7 @@ def encode_chunk(chunk: Chunk, raw: bool) -> bytes:
         content = data.tolist() if data.dtype == object else data.tobytes()
     body = _ChunkBody(
         chunk.segment, chunk.first_index, chunk.stamps, chunk.truth,
-        data.dtype.str, data.shape, content,
+        data.dtype.str, data.shape, content, chunk.offset_s,
     )  # fmt: skip
     return _ENCODER.encode(body)
 
@@ -247,7 +249,7 @@ def _chunk(stream: str, body: _ChunkBody) -> Chunk | ChunkRange:
     if body.data is None:
         return ChunkRange(
             stream, body.segment, body.first_index, body.stamps, body.truth,
-            body.dtype, body.shape,
+            body.dtype, body.shape, body.offset_s,
         )  # fmt: skip
     if isinstance(body.data, list):
         data = np.empty(body.shape, object)
@@ -257,7 +259,9 @@ def _chunk(stream: str, body: _ChunkBody) -> Chunk | ChunkRange:
         if dtype.hasobject or len(body.data) != dtype.itemsize * int(np.prod(body.shape)):
             raise ValueError(f"{len(body.data)} bytes are no {body.shape} of {body.dtype}")
         data = np.ndarray(body.shape, dtype, body.data)
-    return Chunk(stream, body.segment, body.first_index, body.stamps, data, body.truth)
+    return Chunk(
+        stream, body.segment, body.first_index, body.stamps, data, body.truth, body.offset_s
+    )
 
 
 def _packed(record: McapRecord) -> bytes:

@@ -35,6 +35,7 @@ _FULL = 4002
 _TEND_S = 1.0
 _RENEW_EVERY = 3  # tends
 _ASK_S = 3.0
+_RECORDING = "rec/%p_%t.mcap"  # a page does not choose what is written where
 _RECALLED = 600  # predictions of the time before somebody listened
 _MAX_SEQ = 1 << 53
 _POLICY = (
@@ -68,6 +69,7 @@ class Dashboard:
         self._files = _page()
         self._over = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asked_for: set[str] = set()  # the sessions that the engine makes previews of
 
     @property
     def address(self) -> str:
@@ -104,7 +106,7 @@ class Dashboard:
                 tending = asyncio.create_task(self._tend())
                 await self._over.wait()
                 tending.cancel()
-                await self._look_away({c.session for c in self._clients if c.session is not None})
+                await self._look_away(set(self._asked_for))
         except OSError as error:
             raise ResourceError(
                 f"dashboard: port {self.port} cannot be bound: {error.strerror}; choose another "
@@ -157,13 +159,12 @@ class Dashboard:
 
     async def _tend(self) -> None:
         """Once a second: how the sources are; now and then: go on showing previews."""
-        turn, before = 0, set[str]()
+        turn = 0
         while True:
             watched = {c.session for c in self._clients if c.session is not None}
             looked = {s for s in watched if any(c.looks_at(s) for c in self._clients)}
             self._previews.want(looked)
-            await self._look_away(before - looked)
-            before = looked
+            await self._look_away(self._asked_for - looked)
             if watched:
                 await self._tell_status()
             if turn % _RENEW_EVERY == 0:
@@ -182,6 +183,7 @@ class Dashboard:
             self._send(session, text("status", engine=found["engine"], **about))
 
     async def _renew(self, session: str) -> None:
+        self._asked_for.add(session)
         try:
             found = await self._ask("preview", {"session": session, "on": True})
         except VagusError:
@@ -189,6 +191,7 @@ class Dashboard:
         self._send(session, text("sensors", sensors=found.get("sensors", {})))
 
     async def _look_away(self, sessions: set[str]) -> None:
+        self._asked_for -= sessions
         for session in sessions:
             with contextlib.suppress(VagusError):
                 await self._ask("preview", {"session": session, "on": False})
@@ -266,8 +269,9 @@ class Dashboard:
         verb, args = asked.get("verb"), asked.get("args")
         if verb not in VERBS or not isinstance(args, dict) or client.session is None:
             raise ValueError(f"a page cannot ask for {verb!r}")
+        given = {"session": client.session} | ({"path": _RECORDING} if verb == "record" else {})
         try:
-            result = await self._ask(verb, args | {"session": client.session})
+            result = await self._ask(verb, args | given)
         except ControlError as error:
             return {"ok": False, "code": error.code, "message": str(error)}
         except VagusError as error:

@@ -112,7 +112,7 @@ class CameraSource:
         data = np.empty(len(found), object)
         data[:] = [picture for _, picture in found]
         stamps = tuple((first + i, t + self._shift_s) for i, (t, _) in enumerate(found))
-        return Chunk(self.info.name, self._segment, first, stamps, data)
+        return Chunk(self.info.name, self._segment, first, stamps, data, (), self._shift_s)
 
     def _pictures(self) -> list[tuple[float, bytes]]:
         """Every whole picture in the buffer, with its time."""

@@ -124,14 +124,14 @@ class LslSource:
         if rate_hz is None:
             first, self._next = self._next, self._next + n
             stamps = tuple((first + i, float(t)) for i, t in enumerate(times_s))
-            return Chunk(self._stream, self._segment, first, stamps, _texts(data))
+            return Chunk(self._stream, self._segment, first, stamps, _texts(data), (), offset_s)
         lost_s = float(times_s[0]) - self._due_s
         if self._due_s and lost_s > _GAP_S:
             self._next += round(lost_s * rate_hz)
         first, self._next = self._next, self._next + n
         self._due_s = float(times_s[-1]) + 1.0 / rate_hz
         stamps = tuple((first + int(i), float(times_s[i])) for i in _anchors(n, rate_hz))
-        return Chunk(self._stream, self._segment, first, stamps, data)
+        return Chunk(self._stream, self._segment, first, stamps, data, (), offset_s)
 
     def _connect(self, timeout_s: float) -> None:
         """Find the stream and open it; raises SourceLost where there is none, or it cannot be."""

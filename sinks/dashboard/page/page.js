@@ -11,13 +11,15 @@ const FRAME_MS = 45, SILENT_MS = 4000;
 const fresh = () => ({ schema: null, history: [], labels: [], trail: [], costs: [], prediction: null,
   health: null, status: {}, muted: new Set(), traces: new Map(), heat: null, about: null, face: null,
   dirty: true, heard: performance.now(), recording: false, paused: false });
-let state = fresh(), session = null;
+let state = fresh(), session = null, before = null; // `before`: shown when the connection broke
 const sensors = new Map();
 window.vagus = { frames: 0, messages: 0, predictions: 0, box: null }; // for whoever measures the page
 
 const live = new Live(hear, (open) => {
   link(open ? 'connected' : 'no connection to the dashboard', open ? '' : 'bad');
-  if (open) session = null;
+  if (!open) return;
+  before = session;
+  session = null;
 });
 
 function hear(told) {
@@ -221,7 +223,7 @@ async function act(verb, args) {
 function sessions(names) {
   const list = $('session');
   list.replaceChildren(...names.map((name) => make('option', { text: name })));
-  if (names.length && !names.includes(session)) choose(names[0]);
+  if (names.length && !names.includes(session)) choose(names.includes(before) ? before : names[0]);
   else if (session) list.value = session;
 }
 
@@ -232,11 +234,17 @@ function choose(name) {
   $('log').replaceChildren();
   recording(false);
   paused(false);
-  for (const sensor of sensors.values()) sensor.stop();
+  if (name !== before) withdraw();
+  before = name;
+  live.watch(name);
+}
+
+// What is shared is shared with one session, and not with the next.
+function withdraw() {
+  for (const sensor of sensors.values()) if (sensor.on) sensor.stop();
   sensors.clear();
   $('offers').replaceChildren();
   $('share').hidden = true;
-  live.watch(name);
 }
 
 function recording(on) {
@@ -284,7 +292,7 @@ $('marking').onsubmit = async (event) => {
 };
 $('record').onclick = async () => {
   if (state.recording) { if (await act('stop_record', {})) recording(false); return; }
-  if (await act('record', { path: 'rec/%p_%t.mcap', raw: $('raw').checked })) recording(true);
+  if (await act('record', { raw: $('raw').checked })) recording(true);
 };
 $('pause').onclick = async () => {
   if (await act(state.paused ? 'resume' : 'pause', {})) paused(!state.paused);
