@@ -20,6 +20,7 @@ __all__ = ["KEY", "SERVER", "check", "client_keys", "control", "keys", "record",
 KEY = typer.Option("--key", help="Your NAME.key_secret, for an engine that demands CURVE.")
 SERVER = typer.Option("--server", help="The engine's public key, engine.key.")
 
+_ANSWER_S = 30.0  # a bundle is loaded and tried before swap and join answer
 _DURATION = typer.Option("--duration", help="Stop after so many seconds.", min=0.0)
 
 
@@ -93,20 +94,46 @@ def check(
 
 
 def control(
-    verb: Annotated[str, typer.Argument(help="status, mark, pause, resume, fetch, shutdown, …")],
-    args: Annotated[list[str] | None, typer.Argument(help="key=value, as many as needed")] = None,
+    verb: Annotated[str, typer.Argument(help="What to do, see above.")],
+    args: Annotated[
+        list[str] | None, typer.Argument(help="The verb's arguments, as key=value.")
+    ] = None,
     url: Annotated[
         str, typer.Option("--url", help="The engine's control socket.")
     ] = "tcp://127.0.0.1:5571",
     key: Annotated[Path | None, KEY] = None,
     server: Annotated[Path | None, SERVER] = None,
 ) -> None:
-    """Ask a running engine something, or to do something."""
+    """Ask a running engine something, or to do something; prints its answer as JSON.
+
+    Every verb may be repeated without harm. `session=NAME` goes with all but status, join and
+    shutdown, and may be left out where there is one session.
+
+    \b
+    status                               what runs: streams, bundles, recordings, what is muted
+    pause, resume                        predict nothing in between
+    mark value=TEXT                      a marker, now
+    calibrate stream=NAME seconds=30     learn the person's own level from the next seconds
+    mute stream=NAME, unmute stream=NAME leave a modality out, use it again
+    swap stream=NAME bundle=NAME_OR_PATH another bundle, between two ticks
+    record path=%p-%t.mcap raw=true      record from now on; stop_record ends it
+    join config=NAME_OR_PATH, leave      open a session, end one
+    fetch kind=prediction first=0 last=9 messages that were missed, by number
+    preview on=true                      decimated signals for a dashboard, ten seconds long
+    shutdown                             end the engine
+
+    \b
+    vagus control swap stream=eeg bundle=runs/eeg-2/bundle
+    vagus control mark session=p01 value="video 3"
+    """
     from engine.control import VERBS, request
 
     texts = {name for name, arg in VERBS.get(verb, {}).items() if arg.types == (str,)}
     given, keys = _pairs(args or [], texts), client_keys(key, server)
-    print(json.dumps(request(url, verb, given, timeout_s=5.0, keys=keys), default=_plain))
+    for name in ("bundle", "config"):  # the engine may run in another folder
+        if isinstance(path := given.get(name), str) and Path(path).exists():
+            given[name] = str(Path(path).resolve())
+    print(json.dumps(request(url, verb, given, timeout_s=_ANSWER_S, keys=keys), default=_plain))
 
 
 def keys(

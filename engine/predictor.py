@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Fitted", "Predictor", "Standing", "fitted_to", "predictors", "turn_of"]
 
+_EVERY_ITEM = 1.01  # items in a hop, with room for a hop that was rounded
+
 
 class Standing(NamedTuple):
     """A result that counts until the next one: whose it is, and what the wire says of it."""
@@ -231,8 +233,13 @@ def predictors(plan: SessionPlan, slots: Mapping[str, Slot]) -> list[Predictor]:
 
 
 def turn_of(bundle: Bundle, hop_s: float) -> int:
-    """Every how many ticks a bundle is run; raises ConfigError where that is no whole number."""
+    """Every how many ticks a bundle is run; raises ConfigError where that is no whole number.
+
+    One that is run at every item, such as a single picture, may be run at fewer: at every tick.
+    """
     turn = bundle.hop_s / hop_s
+    if turn < 1 and all(bundle.hop_s * s.rate_hz < _EVERY_ITEM for s in bundle.inputs.values()):
+        return 1
     if abs(turn - round(turn)) > 1e-6 or round(turn) < 1:
         raise ConfigError(
             f"hop_s: {hop_s:g} does not divide the hop of bundle {bundle.id}, "

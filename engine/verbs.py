@@ -18,7 +18,6 @@ __all__ = [
     "VERBS",
     "Argument",
     "ControlError",
-    "Verb",
     "check",
     "number_of",
     "read",
@@ -61,54 +60,33 @@ class Argument:
         return f"expected {self.wanted}, found {describe(value)}{hint}"
 
 
-class Verb(dict[str, Argument]):
-    """A verb's arguments by name, and what it does."""
-
-    def __init__(self, does: str, **arguments: Argument) -> None:
-        super().__init__(arguments)
-        self.does = does
-
-
 _SESSION = Argument("text", (str,), needed=False)  # may be left out where there is one
 _TEXT = Argument("text", (str,))
 _CHOICE = Argument("true or false", (bool,))
 _NUMBER = Argument("a whole number from 0", (int,), least=0)
 _SECONDS = Argument("a number of seconds from 1", (int, float), least=1)
-_CONFIG = Argument("a config's name or path, or its map", (str, dict))
 _NUMBERED = tuple(kind for kind in wire.KINDS if kind != "schema")
 _KIND = Argument(f"one of {', '.join(_NUMBERED)}", (str,), choices=_NUMBERED)
 
-VERBS: Final[Mapping[str, Verb]] = MappingProxyType(
+VERBS: Final[Mapping[str, Mapping[str, Argument]]] = MappingProxyType(
     {
-        "status": Verb("what runs: sessions, streams, bundles, recordings, what is muted"),
-        "pause": Verb("predict nothing until resume", session=_SESSION),
-        "resume": Verb("predict again", session=_SESSION),
-        "mark": Verb("put a marker into the session, now", session=_SESSION, value=_TEXT),
-        "calibrate": Verb(
-            "learn the person's own level from the next seconds",
-            session=_SESSION, stream=_TEXT, seconds=_SECONDS,
-        ),
-        "mute": Verb("leave a stream's modality out", session=_SESSION, stream=_TEXT),
-        "unmute": Verb("use it again", session=_SESSION, stream=_TEXT),
-        "swap": Verb(
-            "let another bundle, a name or a path, take a stream's modality over",
-            session=_SESSION, stream=_TEXT, bundle=_TEXT,
-        ),
-        "join": Verb("seat one more session", config=_CONFIG),
-        "leave": Verb("end a session", session=_SESSION),
-        "record": Verb(
-            "record from now on; with raw the signals too, which a replay needs",
-            session=_SESSION, path=_TEXT, raw=_CHOICE,
-        ),
-        "stop_record": Verb("end the recording", session=_SESSION),
-        "fetch": Verb(
-            "messages that were missed, by their numbers",
-            session=_SESSION, kind=_KIND, first=_NUMBER, last=_NUMBER,
-        ),
-        "preview": Verb("send decimated signals, for a dashboard", session=_SESSION, on=_CHOICE),
-        "shutdown": Verb("end the engine"),
+        "status": {},
+        "pause": {"session": _SESSION},
+        "resume": {"session": _SESSION},
+        "mark": {"session": _SESSION, "value": _TEXT},
+        "calibrate": {"session": _SESSION, "stream": _TEXT, "seconds": _SECONDS},
+        "mute": {"session": _SESSION, "stream": _TEXT},
+        "unmute": {"session": _SESSION, "stream": _TEXT},
+        "swap": {"session": _SESSION, "stream": _TEXT, "bundle": _TEXT},
+        "join": {"config": Argument("a config's name or path, or its map", (str, dict))},
+        "leave": {"session": _SESSION},
+        "record": {"session": _SESSION, "path": _TEXT, "raw": _CHOICE},
+        "stop_record": {"session": _SESSION},
+        "fetch": {"session": _SESSION, "kind": _KIND, "first": _NUMBER, "last": _NUMBER},
+        "preview": {"session": _SESSION, "on": _CHOICE},
+        "shutdown": {},
     }
-)  # fmt: skip
+)
 
 
 def read(body: bytes | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgpack
 import pytest
 import zmq
 
+from engine.commands import control as vagus_control
 from engine.control import ERROR_CODES, VERBS, ControlError, ControlSocket, request
 from engine.errors import ConfigError, DataError, ResourceError, UserError
 from engine.publish import Publisher
@@ -104,6 +106,69 @@ def exchange(client: Client, control: ControlSocket) -> Callable[..., Any]:
 
 def test_the_table_has_an_example_of_every_verb() -> None:
     assert GOOD.keys() == VERBS.keys()
+
+
+def test_the_commands_help_names_every_verb() -> None:
+    told = re.split(r"[\s,;]+", vagus_control.__doc__ or "")
+    assert set(VERBS) <= set(told)
+
+
+class _Later:
+    """An answer that is there after some turns."""
+
+    def __init__(self, turns: int, error: Exception | None = None) -> None:
+        self._turns, self._error = turns, error
+
+    def ready(self) -> bool:
+        self._turns -= 1
+        return self._turns < 0
+
+    def result(self) -> Mapping[str, Any]:
+        if self._error is not None:
+            raise self._error
+        return {"x": 1}
+
+
+@pytest.mark.parametrize("turns", [0, 1, 5])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(None, None), (ControlError("refused", "no"), "refused"), (DataError("no"), "failed")],
+)
+def test_an_answer_may_come_later_while_others_are_answered(
+    client: Client,
+    control: ControlSocket,
+    turns: int,
+    error: Exception | None,
+    code: str | None,
+) -> None:
+    slow, quick = client(zmq.REQ), client(zmq.REQ)
+    slow.send(msgpack.packb(ask("shutdown")))
+    wait_for(control.socket)
+    control.serve(lambda verb, args: _Later(turns, error))
+    for turn in range(1, turns + 1):
+        assert not slow.poll(0)
+        quick.send(msgpack.packb(ask(id=turn)))
+        wait_for(control.socket)
+        control.serve(repeat)
+        wait_for(quick)
+        assert msgpack.unpackb(quick.recv())["id"] == turn
+    wait_for(slow)
+    reply = msgpack.unpackb(slow.recv())
+    assert reply.get("result") == (None if error else {"x": 1})
+    assert reply.get("error", {"code": None})["code"] == code
+    assert control.counts == Counter({"ok": turns}) + Counter([code or "ok"])
+
+
+def test_an_answer_to_a_client_that_left_meanwhile_harms_nobody(
+    client: Client, control: ControlSocket, exchange: Callable[..., Any]
+) -> None:
+    gone = client(zmq.DEALER)
+    gone.send_multipart([b"", msgpack.packb(ask())])
+    wait_for(control.socket)
+    control.serve(lambda verb, args: _Later(1))
+    gone.close(0)
+    assert exchange(ask(), repeat)["ok"] is True
+    assert control.counts == {"ok": 2}
 
 
 @pytest.mark.parametrize("verb", GOOD)

@@ -104,9 +104,10 @@ def test_every_panel_shows_something(tab: Chromium) -> None:
     })"""
     for canvas in ("time", "plane", "eeg", "physio", "voice", "face", "cost"):
         tab.until(f"{drawn}('c-{canvas}')")
-    assert tab.run("document.getElementById('label').textContent") in (
-        "happy", "angry", "sad", "calm", "unsure",
-    )  # fmt: skip
+    tab.until(
+        "['happy', 'angry', 'sad', 'calm', 'unsure']"
+        ".includes(document.getElementById('label').textContent)"
+    )
     tab.until("document.querySelectorAll('#list li').length === 5")
     tab.until("document.querySelectorAll('#stages tbody tr').length === 4")
     assert tab.run("document.querySelectorAll('#parts li').length") == 5
@@ -238,7 +239,7 @@ def test_a_page_finds_its_session_again_when_the_dashboard_was_away(
 ) -> None:
     with shown(engine) as first:
         browser.open(first.address)
-        browser.until("document.getElementById('session').options.length === 2")
+        browser.until("document.querySelectorAll('#session option').length === 2")
         browser.run(
             "(() => { const s = document.getElementById('session'); s.value = 'spare';"
             " s.dispatchEvent(new Event('change')); })()"

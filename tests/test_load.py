@@ -32,8 +32,8 @@ with Subscription(
         first = message.seq if first is None else first
         n, ordered, last = n + 1, ordered and message.seq > last, message.seq
         if message.value.startswith("say"):
-            told = {"value": message.value, "first": first, "last": last, "n": n, "ordered": ordered}
-            told |= {"lost": heard.n_lost, "fetched": heard.n_fetched}
+            told = {"value": message.value, "first": first, "last": last, "n": n}
+            told |= {"ordered": ordered, "lost": heard.n_lost, "fetched": heard.n_fetched}
             print(json.dumps(told), flush=True)
 """
 KEPT = 10_000  # messages that the socket keeps for one reader; the system keeps some beside

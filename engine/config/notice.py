@@ -24,9 +24,10 @@ _MEASURED = {
     "physio": "signals of your body, such as pulse and skin conductance",
     "voice": "the sound of your voice",
     "face": "pictures of your face",
+    "marker": "when something happens, as other programs mark it",
 }
 _SOURCES = {
-    "lsl": "a sensor on your body, over the Lab Streaming Layer",
+    "lsl": "the Lab Streaming Layer (sensors that are worn, programs that mark)",
     "microphone": "a microphone",
     "camera": "a camera",
     "browser": "the microphone or camera of your browser, after you allowed it",

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import zmq
 
-from engine.access import Access, new_token
+from engine.access import Access, door_log, new_token
 from engine.control import ControlError, request
 from engine.errors import ResourceError, VagusError
 from engine.keys import ClientKeys
@@ -35,6 +35,7 @@ _FULL = 4002
 _TEND_S = 1.0
 _RENEW_EVERY = 3  # tends
 _ASK_S = 3.0
+_SHAKE_S = 1.0  # browsers open connections to spare, and say nothing on them
 _RECORDING = "rec/%p_%t.mcap"  # a page does not choose what is written where
 _RECALLED = 600  # predictions of the time before somebody listened
 _MAX_SEQ = 1 << 53
@@ -98,7 +99,8 @@ class Dashboard:
         try:
             server = await serve(
                 self._talk, "127.0.0.1", self.port, process_request=self._answer,
-                max_size=_MAX_IN, compression=None,
+                max_size=_MAX_IN, compression=None, open_timeout=_SHAKE_S,
+                close_timeout=_SHAKE_S, logger=door_log(),
             )  # fmt: skip
             self.port = server.sockets[0].getsockname()[1]
             async with server:
