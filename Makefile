@@ -61,10 +61,10 @@ bundles: .venv/.dev ## train the shipped bundles again (make bundles DATA=folder
 
 .venv/.demo: .venv/.made pyproject.toml constraints.txt
 	@echo "installing vagus into .venv"
-	$(PIP) --editable '.[dashboard]'
+	$(PIP) --editable .
 	touch $@
 
 .venv/.dev: .venv/.made pyproject.toml constraints.txt
 	@echo "installing vagus and what its tests need into .venv; the first time takes minutes"
-	$(PIP) --editable '.[dev,dashboard]'
+	$(PIP) --editable '.[dev]'
 	touch $@ .venv/.demo

@@ -74,18 +74,24 @@ def _compared(path: str | Path, load: Callable[[str, str], Bundle]) -> str:
     again: filters, clock fits and averages begin anew, so nothing can demand the same bits."""
     again = {m.tick: m for m in rerun(path, load=load) if isinstance(m, Prediction)}
     pairs = [(was, again[was.tick]) for was in _predictions(path) if was.tick in again]
-    both = [
-        (was.label == now.label, was.probabilities, now.probabilities)
-        for was, now in pairs
-        if was.probabilities and now.probabilities
+    same = [(was, now) for was, now in pairs if was.label and _items(was) == _items(now)]
+    off = [
+        abs(p - (now.probabilities or {}).get(name, 0.0))
+        for was, now in same
+        for name, p in (was.probabilities or {}).items()
     ]
-    off = [abs(p - now.get(name, 0.0)) for _, was, now in both for name, p in was.items()]
     return (
         "the recording begins in the middle of its session, and what filters, clocks and averages "
-        f"had seen before is not in it; of {len(both)} predictions made from a window that it "
-        f"holds, {sum(same for same, *_ in both)} have the same label, no probability is off by "
-        f"more than {max(off, default=0.0):.2g}"
+        f"had seen before is not in it. Made again from the same items, {len(same)} of "
+        f"{len(pairs)} predictions can be compared: {sum(w.label == n.label for w, n in same)} "
+        f"have the same label, no probability is off by more than {max(off, default=0.0):.2g}"
     )
+
+
+def _items(made: Prediction) -> dict[str, tuple[int, int]]:
+    """{modality: the first and the last item of its window}, of those in use."""
+    used = {name: about for name, about in made.modalities.items() if about["used"]}
+    return {name: (about["first"], about["last"]) for name, about in used.items()}
 
 
 class _Finder:

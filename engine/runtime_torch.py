@@ -154,7 +154,10 @@ class _Graphs:
             for _ in range(_WARM_UPS):
                 self._compute(x, valid)
             self._stream.synchronize()
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            # A bundle may be loaded beside a loop whose own thread keeps the GPU busy.
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            ):
                 out = self._compute(x, valid)
         host = torch.empty(out.shape, dtype=out.dtype, pin_memory=True)
         return graph, out, host

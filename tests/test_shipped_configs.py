@@ -91,11 +91,14 @@ def edf(tmp_path: Path) -> Path:
     return path
 
 
+_PLAY = "import sys; from engine.cli import main; main(['play', sys.argv[1], '--lsl'])"
+
+
 @pytest.mark.slow
 def test_headset_predicts_from_a_recording_that_another_process_plays_over_lsl(edf: Path) -> None:
     config = elsewhere("headset")
     player = subprocess.Popen(
-        [sys.executable, "-m", "engine.cli", "play", str(edf), "--lsl"],
+        [sys.executable, "-c", _PLAY, str(edf)],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -177,7 +180,7 @@ def speech() -> Any:
     return (np.clip(x, -1, 1) * 32767).astype("<i2")
 
 
-@pytest.mark.parametrize("hidden", [("sounddevice",), ("cv2",), ("pylsl",), ("sounddevice", "cv2")])
+@pytest.mark.parametrize("hidden", [("sounddevice", "cv2"), ("pylsl",)])
 def test_an_engine_that_does_not_use_a_missing_part_starts_and_predicts(
     hidden: tuple[str, ...],
 ) -> None:
@@ -189,7 +192,7 @@ from engine.config import config_from
 from engine.daemon import Engine
 config = config_from({{
     "session": "a", "publish": "tcp://127.0.0.1:*", "control": "tcp://127.0.0.1:*",
-    "streams": {{"eeg": {{"source": {{"type": "simulate", "seconds": 2.0}},
+    "streams": {{"eeg": {{"source": {{"type": "simulate", "seconds": 1.0}},
                         "bundle": "simulated-eeg"}}}},
 }})
 config.check_plugins()
