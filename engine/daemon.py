@@ -75,7 +75,7 @@ class Engine:
         self._rejected = 0
         self.previews = Previews()
         self.swaps = Swaps(self._inbox.wake)
-        self._desk = Desk(self)
+        self.desk = Desk(self)
 
     def __enter__(self) -> Engine:
         first = self.configs[0]
@@ -152,7 +152,7 @@ class Engine:
         self.previews.serve(now_s, self.seats, self.publisher)
         self.publisher.serve()
         self.swaps.serve(self.seats)
-        self.control.serve(self._desk)
+        self.control.serve(self.desk)
 
     def _tend(self, now_s: float) -> None:
         """What time alone brings: late ticks, silent devices, each session's health in its turn."""

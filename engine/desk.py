@@ -102,7 +102,15 @@ class Desk:
     def _join(self, config: str | dict[str, Any]) -> dict[str, Any]:
         try:
             joined = load_config(config) if isinstance(config, str) else config_from(config)
-            self._engine.join(joined)
+            seat = self._engine.seats.get(joined.session)
+            if seat is None:
+                self._engine.join(joined)
+            elif seat.config.model_dump() != joined.model_dump():
+                raise ControlError(
+                    "busy", f"session '{seat.name}' runs already, and not with this config"
+                )
+        except ControlError:
+            raise
         except UserError as error:
             raise ControlError("bad_argument", str(error)) from error
         return {"session": joined.session}

@@ -50,6 +50,7 @@ class Inbox:
         self._items: deque[Item] = deque()
         self._ports: dict[tuple[str, str], _Port] = {}
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._waking = threading.RLock()
         self._awake = False
         self._closed = False
 
@@ -83,7 +84,7 @@ class Inbox:
 
     def shut(self) -> None:
         """Release every waiting thread and the file descriptors."""
-        with self._lock:
+        with self._lock, self._waking:
             self._closed = True
             self._room.notify_all()
             os.close(self._wake_w)
@@ -110,10 +111,11 @@ class Inbox:
         return True
 
     def wake(self) -> None:
-        """Make `fileno` readable; takes no lock, so a signal handler may call it."""
-        if not self._closed:
-            with contextlib.suppress(BlockingIOError):
-                os.write(self._wake_w, b"!")
+        """Make `fileno` readable; a signal handler may call it, whatever it interrupts."""
+        with self._waking:  # else the number may be another file's by now
+            if not self._closed:
+                with contextlib.suppress(BlockingIOError):
+                    os.write(self._wake_w, b"!")
 
     def take(self) -> list[Item]:
         """All that is there, in order; called by the loop."""

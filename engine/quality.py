@@ -12,8 +12,9 @@ from engine.judges import Judge, judge_of
 from engine.steps.pointwise import Select
 from engine.types import Array, Signal, Step, StreamInfo
 
-__all__ = ["Meter", "Watch", "meter_of", "named"]
+__all__ = ["ALL", "Meter", "Watch", "meter_of", "named"]
 
+ALL = "all"  # stands for the channels where each has the same fault
 _GOOD = 0.7
 _LISTED = 0.5  # the mean severity from which on a fault is named
 _EVERY_S = 5.0  # a stream's quality is told at most so often
@@ -76,11 +77,15 @@ class Meter:
         bad = _severities(blocks, worst=True)
         since = 0 if self._n_recent is None else blocks[-1].end - self._n_recent
         rows = _severities([b for b in blocks if b.first >= since] or blocks[-1:])
-        faults = {
-            channel: tuple(self._judge.faults[i] for i in np.flatnonzero(column >= _LISTED))
-            for channel, column in zip(self._judge.channels, rows.T, strict=True)
-        }
-        return Signal(1.0 - float(np.mean(bad)), {c: names for c, names in faults.items() if names})
+        return Signal(1.0 - float(np.mean(bad)), self._faults(rows >= _LISTED))
+
+    def _faults(self, found: Array) -> dict[str, tuple[str, ...]]:
+        """{channel: faults} of (faults, channels); what all channels have stands under `all`."""
+        names, channels = self._judge.faults, self._judge.channels
+        shared: Array = np.logical_and(found.all(axis=1), len(channels) > 1)
+        own = found & ~shared[:, None]
+        rows = zip((ALL, *channels), (shared, *own.T), strict=True)
+        return {c: tuple(names[i] for i in np.flatnonzero(row)) for c, row in rows if row.any()}
 
 
 class Watch:
@@ -104,7 +109,12 @@ class Watch:
 
 def named(signals: Iterable[Signal]) -> dict[str, list[str]]:
     """{channel: [faults]} of all `signals`, as the wire says it."""
-    return {c: list(names) for signal in signals for c, names in signal.faults.items()}
+    found: dict[str, list[str]] = {}
+    for signal in signals:
+        for channel, names in signal.faults.items():
+            told = found.setdefault(channel, [])
+            told += [name for name in names if name not in told]
+    return found
 
 
 def meter_of(info: StreamInfo, steps: Sequence[Step], rate_hz: float, n_kept: int) -> Meter | None:

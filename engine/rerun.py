@@ -73,25 +73,32 @@ def _compared(path: str | Path, load: Callable[[str, str], Bundle]) -> str:
     """How near the predictions of a recording without its session's beginning come to those made
     again: filters, clock fits and averages begin anew, so nothing can demand the same bits."""
     again = {m.tick: m for m in rerun(path, load=load) if isinstance(m, Prediction)}
-    pairs = [(was, again[was.tick]) for was in _predictions(path) if was.tick in again]
-    same = [(was, now) for was, now in pairs if was.label and _items(was) == _items(now)]
-    off = [
-        abs(p - (now.probabilities or {}).get(name, 0.0))
-        for was, now in same
-        for name, p in (was.probabilities or {}).items()
-    ]
+    n = 0
+    off: list[float] = []
+    for was in _predictions(path):
+        results = _results(was)
+        n += len(results)
+        fresh = _results(again[was.tick]) if was.tick in again else {}
+        for key in results.keys() & fresh.keys():
+            one, other = results[key], fresh[key]
+            off.append(max(abs(p - other.get(label, 0.0)) for label, p in one.items()))
     return (
         "the recording begins in the middle of its session, and what filters, clocks and averages "
-        f"had seen before is not in it. Made again from the same items, {len(same)} of "
-        f"{len(pairs)} predictions can be compared: {sum(w.label == n.label for w, n in same)} "
-        f"have the same label, no probability is off by more than {max(off, default=0.0):.2g}"
+        f"had seen before is not in it. {len(off)} of {n} results of single modalities were made "
+        f"again from as many items; no probability is off by more than {max(off, default=0.0):.2g}"
     )
 
 
-def _items(made: Prediction) -> dict[str, tuple[int, int]]:
-    """{modality: the first and the last item of its window}, of those in use."""
+def _results(made: Prediction) -> dict[tuple[str, int, float], dict[str, float]]:
+    """{(modality, how many items its window spans, its filled share): probabilities}.
+
+    Not which items: those of a grid that the engine made count from where it was begun.
+    """
     used = {name: about for name, about in made.modalities.items() if about["used"]}
-    return {name: (about["first"], about["last"]) for name, about in used.items()}
+    return {
+        (name, about["last"] - about["first"], about["filled"]): about["probabilities"]
+        for name, about in used.items()
+    }
 
 
 class _Finder:

@@ -115,7 +115,8 @@ class Chunk:
 class Signal:
     """How good a signal is, 0 to 1, and what is wrong just now: {channel: faults}.
 
-    `quality` is the mean over the channels and over the window; see `engine.judges`.
+    `quality` is the mean over the channels and over the window; see `engine.judges`. What is wrong
+    with all channels of several stands under `all`.
     """
 
     quality: float

@@ -26,7 +26,7 @@ from offline.verdicts import Row, units_of
 from sources.feed import match_bundles, play_recording, recording_plan
 
 SUBJECTS = {
-    "affectnet": 240, "ck-plus": 60, "crema-d": 3, "deap": 2, "eegmat": 6, "fer2013": 60,
+    "affectnet": 240, "ck-plus": 100, "crema-d": 3, "deap": 2, "eegmat": 6, "fer2013": 60,
     "ravdess": 3, "savee": 3, "seed-v": 1, "stress-predict": 4,
 }  # fmt: skip
 ONCE = {"training.epochs": "1", "training.split.only": "[0]", "training.device": "cpu"}

@@ -44,12 +44,12 @@ def test_a_recording_from_the_first_item_on_is_proven_bit_for_bit(
     bundle: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "p1.mcap"
-    stall = {"faults": [{"kind": "stall", "at_s": 0.0, "for_s": 1.0}]}
-    with running(config(bundle, seconds=4, source=stall)) as engine:
+    stall = {"faults": [{"kind": "stall", "at_s": 0.0, "for_s": 0.5}]}
+    with running(config(bundle, seconds=2.6, source=stall)) as engine:
         ask(engine, "record", path=str(path), raw=True)
         until(lambda: engine.seats["p1"].session.done)
     assert not LogReader(path).header.middle
-    assert verify(path).n_compared == len(messages(path, "prediction")) >= 6
+    assert verify(path).n_compared == len(messages(path, "prediction")) >= 5
 
 
 @pytest.mark.slow
@@ -57,17 +57,17 @@ def test_a_recording_from_the_middle_holds_its_part_and_says_what_it_cannot_prov
     bundle: Path, tmp_path: Path
 ) -> None:
     path, whole = tmp_path / "middle.mcap", tmp_path / "p1.mcap"
-    with running(config(bundle, seconds=9)) as engine:
+    with running(config(bundle, seconds=7)) as engine:
         ask(engine, "record", path=str(whole), raw=True)
         reached(engine, 2)
         ask(engine, "stop_record")
-        reached(engine, 8)
+        reached(engine, 4)
         told = ask(engine, "record", path=str(path), raw=True)
         assert told == {"session": "p1", "path": str(path), "raw": True}
         until(lambda: engine.seats["p1"].session.done)
     logged = messages(path, "prediction")
-    assert [p.seq for p in logged] == list(range(logged[0].seq, 18))
-    assert logged[0].seq >= 8
+    assert [p.seq for p in logged] == list(range(logged[0].seq, 14))
+    assert logged[0].seq >= 4
     again = {m.seq: m for m in rerun(path) if isinstance(m, Prediction)}
     assert [again[p.seq].tick for p in logged] == [p.tick for p in logged]
     late = [p for p in logged if again[p.seq].probabilities]
@@ -77,9 +77,10 @@ def test_a_recording_from_the_middle_holds_its_part_and_says_what_it_cannot_prov
     assert proof.report.clean
     assert proof.reason is not None
     assert "begins in the middle of its session" in proof.reason
-    n = int(re.search(r"(\d+) of \d+ predictions can be compared", proof.reason)[1])  # type: ignore[index]
-    assert len(late) - 2 <= n <= len(late)  # a fresh clock fit may end a window an item elsewhere
-    assert f"{n} have the same label" in proof.reason
+    found = re.search(r"(\d+) of (\d+) results .* off by more than ([\d.e-]+)", proof.reason)
+    assert found is not None
+    assert int(found[1]) == len(late) - sum(p.probabilities is None for p in late)
+    assert float(found[3]) < 0.01  # filters have settled before the first whole window
 
 
 def test_a_recording_from_the_middle_knows_what_is_muted_paused_swapped_and_learnt(
@@ -164,7 +165,7 @@ def full_at(n_bytes: int) -> Any:
 def test_a_full_disk_ends_the_recording_and_not_the_engine(bundle: Path, tmp_path: Path) -> None:
     path, second = tmp_path / "p1.mcap", tmp_path / "second.mcap"
     made = document(bundle, recording={"path": str(path), "raw": True}, hop_s=0.1)
-    with daemon(made, tmp_path, full_at(200_000)) as engine:
+    with daemon(made, tmp_path, full_at(100_000)) as engine:
 
         def status() -> Any:
             return request(engine.control, "status", {})["sessions"]["p1"]
@@ -184,7 +185,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_engine(bundle: Path, tmp_pat
     assert engine.process.returncode == 0
     report = check_log(path)
     assert not report.clean
-    assert report.torn_at == path.stat().st_size <= 200_000
+    assert report.torn_at == path.stat().st_size <= 100_000
     assert verify(path).n_compared == report.counts["prediction"] > 5
     assert check_log(second).clean
 

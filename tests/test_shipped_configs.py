@@ -16,8 +16,10 @@ from engine.bundle import Bundle
 from engine.config import load_config, shipped, shipped_names
 from engine.config.purpose import observing
 from engine.daemon import Engine
+from engine.errors import BundleError
 from engine.prepare import make_sources, plan
-from engine.types import Message, Prediction
+from engine.session import Session
+from engine.types import Message, Prediction, StreamInfo
 from tests.test_live import running
 from tests.virtual_microphone import MISSING, run_with_microphone, virtual_microphone
 
@@ -234,3 +236,22 @@ except ResourceError as error:
         cwd=Path(__file__).parents[1],
     )  # fmt: skip
     assert fix in done.stdout, done.stderr
+
+
+def test_a_wristbands_three_streams_feed_the_one_bundle_of_wristband() -> None:
+    told: list[Any] = []
+    session = Session(plan(load_config("wristband"), "run", 0.0, None), told.append)
+    for stream, unit, rate_hz in (("bvp", "au", 64.0), ("eda", "uS", 4.0), ("temp", "degC", 4.0)):
+        info = StreamInfo(stream, "physio", rate_hz, (stream.upper(),), unit, (1,))
+        session.command("connect", stream=stream, info=info)
+    assert [event.code for event in told] == ["source.connected"] * 3
+    assert [predictor.name for predictor in session.predictors] == ["bvp+eda+temp"]
+
+
+def test_a_headset_with_too_few_channels_is_refused_with_those_that_lack() -> None:
+    told: list[Any] = []
+    session = Session(plan(load_config("headset"), "run", 0.0, None), told.append)
+    muse = StreamInfo("eeg", "eeg", 256.0, ("TP9", "AF7", "AF8", "TP10"), "uV", (4,))
+    with pytest.raises(BundleError, match="missing: Fp1"):
+        session.command("connect", stream="eeg", info=muse)
+    assert told[0].code == "source.refused"

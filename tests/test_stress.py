@@ -169,7 +169,7 @@ def test_the_shipped_bundle_reads_a_wristband_and_names_its_limits() -> None:
     assert (bundle.licence, bundle.labels) == ("MIT", ("baseline", "stress"))
     assert bundle.metrics["uar"] > 0.7
     card = (bundle.path / "CARD.md").read_text()
-    for words in ("elapsed time", "without the level", "Movement"):
+    for words in ("elapsed time", "Without the level", "Movement"):
         assert words in card
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -252,3 +253,17 @@ def test_an_hour_of_drift_stays_within_five_milliseconds(ppm: int) -> None:
         fit.take(index, true_s + rng.normal(0, 0.002))
         worst_s = max(worst_s, abs(fit.knot.time(index) - true_s))
     assert worst_s < 0.005
+
+
+def test_a_log_keeps_the_devices_own_stamps_beside_the_engines(tmp_path: Path) -> None:
+    from engine.log.reader import LogReader
+    from tests.logs import record
+
+    own_s, offset_s = 123456.75, -123000.25
+    stamps = ((0, own_s + offset_s),)
+    chunk = Chunk("eeg", 0, 0, stamps, np.ones((4, 2), np.float32), (), offset_s)
+    path = record(tmp_path / "a.mcap", lambda log: log.chunk(chunk))
+    (kept,) = [r.payload for r in LogReader(path) if isinstance(r.payload, Chunk)]
+    assert kept.stamps == stamps
+    assert kept.stamps[0][1] - kept.offset_s == own_s
+    assert {part.offset_s for part in kept.cut(2)} == {offset_s}
