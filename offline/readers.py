@@ -1,46 +1,18 @@
-"""Data sets by name: their reader, and how one of their recordings is opened."""
+"""Data sets by name, as they are trained on and judged: `sources.datasets` with its types."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from engine.errors import ConfigError
-from engine.plugins import nearest
+from engine import plugins
 from offline.datasets import LabelledRecording
-from sources.files import open_recording
+from sources.datasets import listed, open_part, reader
 from sources.recording import Recording
 
 __all__ = ["DATASETS", "open_labelled", "read", "reader"]
 
-DATASETS = (
-    "affectnet",
-    "ck-plus",
-    "crema-d",
-    "deap",
-    "eegmat",
-    "emodb",
-    "faces",
-    "fer2013",
-    "manifest",
-    "nemo",
-    "ravdess",
-    "recording",
-    "savee",
-    "seed-v",
-    "simulate",
-    "stress-predict",
-)
-
-
-def reader(dataset: str) -> Any:
-    """The module that reads `dataset`; raises ConfigError for an unknown one."""
-    if dataset not in DATASETS:
-        hint = nearest(dataset, DATASETS) or f"; known: {', '.join(DATASETS)}"
-        raise ConfigError(f"no data set is called '{dataset}'{hint}")
-    return import_module(f"offline.datasets.{dataset.replace('-', '_')}")
+DATASETS = plugins.names("vagus.datasets")
 
 
 def read(
@@ -50,25 +22,9 @@ def read(
 
     Simulated ones need no root. Raises ConfigError for an option that the reader does not know.
     """
-    module = reader(dataset)
-    if root is None and dataset != "simulate":
-        raise ConfigError(f"where is {dataset}? give its folder with --data")
-    given = dict(options or {})
-    known: Mapping[str, tuple[str, ...]] = getattr(module, "OPTIONS", {})
-    for name, value in given.items():
-        if name not in known:
-            hint = nearest(name, known) or f"; it has {', '.join(known) or 'none'}"
-            raise ConfigError(f"the reader of {dataset} has no option '{name}'{hint}")
-        if known[name] and value not in known[name]:
-            raise ConfigError(
-                f"options.{name}: {value!r} is none of {', '.join(known[name])} ({dataset})"
-            )
-    found: list[LabelledRecording] = module.recordings(root, **given)
-    return found
+    return listed(dataset, root, options)
 
 
 def open_labelled(recording: LabelledRecording) -> Recording:
     """The signals of one recording of a data set."""
-    opener = getattr(reader(recording.dataset), "open_part", None)
-    opened: Recording = open_recording(recording.path) if opener is None else opener(recording)
-    return opened
+    return open_part(recording)

@@ -30,7 +30,7 @@ def test_a_killed_engine_leaves_recordings_that_are_whole_up_to_the_last_flush(
     tmp_path: Path, count: Callable[[int], int]
 ) -> None:
     bundle = write(tmp_path / "bundle", hop_s=0.05)
-    n, rng = count(50), random.Random(42)
+    n, rng = count(100), random.Random(42)
     wait_s = [rng.uniform(0.0, 1.5) for _ in range(n)]
     with ThreadPoolExecutor(2) as pool:  # one waits for its engine while another is killed
         lost_s = list(pool.map(killed, [bundle] * n, [tmp_path] * n, range(n), wait_s))

@@ -215,7 +215,10 @@ def test_predictions_are_the_same_bits_while_somebody_looks(tmp_path: Path) -> N
         request(engine.control.url, "preview", {"on": True})
         while not engine.seats["p1"].session.done:
             assert engine.seats["p1"].session.tick < 1000
-            request(engine.control.url, "preview", {"on": True})
+            try:
+                request(engine.control.url, "preview", {"on": True}, timeout_s=2.0)
+            except ResourceError:  # it was over between the look and the question
+                assert engine.seats["p1"].session.done
     proof = verify(tmp_path / "p1.mcap")  # made again from the log, where nobody looks
     assert proof.reason is None
     assert proof.n_compared >= 5
