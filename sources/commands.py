@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,18 +17,27 @@ from engine.errors import ConfigError
 if TYPE_CHECKING:
     from engine.bundle import Bundle
     from engine.types import Prediction
+    from sources.recording import Recording
 
 __all__ = ["demo", "inspect", "replay"]
 
 
 def replay(
-    paths: Annotated[list[Path], typer.Argument(help="Recordings, or folders of them.")],
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Recordings, or folders of them.", show_default=False),
+    ] = None,
     bundle: Annotated[
         list[str] | None,
         typer.Option("--bundle", help="[STREAM=]BUNDLE: what reads it; a shipped name or a path."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="The reader, where the file does not tell.")
+        str | None,
+        typer.Option("--dataset", help="Whose reader: each trial a session, with its truth."),
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="key=value: an option of that reader; may be repeated."),
     ] = None,
     speed: Annotated[
         str | None, typer.Option("--speed", help="A factor of real time, or max.")
@@ -47,19 +57,17 @@ def replay(
 
     Without --publish nothing is bound, and the default speed is max; with it, 1.
     """
-    from sources.files import READABLE, recordings_below
-
-    if dataset not in (None, "eegmat", "recording"):
-        raise ConfigError(f"--dataset {dataset}: no such reader; known: eegmat, recording")
-    files = [f for path in paths for f in recordings_below(path, READABLE | {".mcap"})]
     wanted = _bundles(bundle or [])
+    if dataset == "recording" and not wanted:
+        dataset = None  # our own recordings know their bundles
+    takes = _takes(paths or [], dataset, options or [])
     factor = _speed(speed or ("1" if publish else "max"))
     if out is not None:
-        _write(files, wanted, chunk, out)
+        _write(takes, wanted, chunk, out)
     if publish is not None:
-        _serve(files, bundle or [], factor, chunk, publish, together)
+        _serve(takes, bundle or [], factor, chunk, publish, together)
     elif out is None:
-        _show(files, wanted, factor, chunk)
+        _show(takes, wanted, factor, chunk)
 
 
 def inspect(
@@ -142,8 +150,44 @@ def _bundles(options: list[str]) -> dict[str, Bundle]:
     return wanted
 
 
+class _Take(NamedTuple):
+    """What is replayed: a file, or a recording of a data set; `source` is how a config names it."""
+
+    path: Path
+    open: Callable[[], Recording]
+    source: Mapping[str, Any]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is the engine's own log, which is run again rather than read."""
+        return self.path.suffix.lower() == ".mcap" and "dataset" not in self.source
+
+
+def _takes(paths: list[Path], dataset: str | None, options: list[str]) -> list[_Take]:
+    """The files below `paths`, or what a data set's reader finds there."""
+    from sources.datasets import open_with_truth, pairs, select
+    from sources.files import READABLE, open_recording, recordings_below
+
+    if not paths and dataset != "simulate":
+        raise ConfigError("replay: which recordings? give a file, or a folder of them")
+    if dataset is None:
+        if options:
+            raise ConfigError("--option is meant for a data set's reader; say which: --dataset")
+        files = [f for path in paths for f in recordings_below(path, READABLE | {".mcap"})]
+        return [_Take(f, partial(open_recording, f), {"path": str(f)}) for f in files]
+    given = pairs(options)
+    takes = []
+    for path in paths or [Path()]:
+        about: dict[str, Any] = {"path": str(path), "dataset": dataset}
+        about |= {"options": given} if given else {}
+        for one in select(dataset, path, given):
+            opener = partial(open_with_truth, one)
+            takes.append(_Take(one.path, opener, {**about, "recording": one.uid}))
+    return takes
+
+
 def _messages(
-    path: Path,
+    take: _Take,
     wanted: dict[str, Bundle],
     chunk: int | None,
     pace: Callable[[float], None] = lambda t_s: None,
@@ -152,25 +196,24 @@ def _messages(
     from engine.player import Player, recut
     from engine.rerun import rerun
     from sources.feed import match_bundles, play_recording, recording_plan
-    from sources.files import open_recording
 
-    if path.suffix.lower() == ".mcap":
+    if take.is_ours:
         cut = (lambda c: recut([c], chunk)) if chunk is not None else None
-        yield from rerun(path, cut=cut)
+        yield from rerun(take.path, cut=cut)
         return
     if not wanted:
         raise ConfigError(
-            f"{path}: which bundle reads it? for example: --bundle workload-eegmat "
+            f"{take.path}: which bundle reads it? for example: --bundle workload-eegmat "
             "(vagus bundle show lists the shipped ones)"
         )
-    recording = open_recording(path)
+    recording = take.open()
     for warning in recording.warnings:
-        print(f"{path}: {warning}", file=sys.stderr)
+        print(f"{take.path}: {warning}", file=sys.stderr)
     player = Player(recording_plan(recording, match_bundles(recording, wanted)))
     yield from play_recording(recording, player, chunk, pace)
 
 
-def _write(files: list[Path], wanted: dict[str, Bundle], chunk: int | None, out: Path) -> None:
+def _write(takes: list[_Take], wanted: dict[str, Bundle], chunk: int | None, out: Path) -> None:
     """All predictions as JSON lines: a pure function of files, bundles and options."""
     from rich.progress import track
 
@@ -178,12 +221,12 @@ def _write(files: list[Path], wanted: dict[str, Bundle], chunk: int | None, out:
     from engine.types import Prediction
     from engine.wire import to_json
 
-    show = len(files) > 1 and sys.stderr.isatty()
-    listed: Iterable[Path] = track(files, "replay", transient=True) if show else files
+    show = len(takes) > 1 and sys.stderr.isatty()
+    listed: Iterable[_Take] = track(takes, "replay", transient=True) if show else takes
     try:
         with out.open("w", encoding="utf-8") as lines:
-            for path in listed:
-                for message in _messages(path, wanted, chunk):
+            for take in listed:
+                for message in _messages(take, wanted, chunk):
                     if isinstance(message, Prediction):
                         line = to_json(message)
                         del line["run"], line["latency_ms"]
@@ -193,14 +236,14 @@ def _write(files: list[Path], wanted: dict[str, Bundle], chunk: int | None, out:
 
 
 def _show(
-    files: list[Path], wanted: dict[str, Bundle], speed: float | None, chunk: int | None
+    takes: list[_Take], wanted: dict[str, Bundle], speed: float | None, chunk: int | None
 ) -> None:
     """Predictions in the terminal, one line each."""
     from engine.types import Prediction
 
-    for path in files:
+    for take in takes:
         with _pacer(speed) as pace:
-            for message in _messages(path, wanted, chunk, pace):
+            for message in _messages(take, wanted, chunk, pace):
                 if isinstance(message, Prediction):
                     print(_line(message))
 
@@ -232,32 +275,32 @@ def _line(p: Prediction) -> str:
 
 
 def _serve(
-    files: list[Path], options: list[str], speed: float | None, chunk: int | None,
+    takes: list[_Take], options: list[str], speed: float | None, chunk: int | None,
     publish: str, together: bool,
 ) -> None:  # fmt: skip
     """Recordings as live sessions: through inbox, loop and socket like any device."""
     from engine.config import config_from
     from engine.daemon import Engine
     from sources.feed import match_bundles, session_name
-    from sources.files import open_recording
 
     wanted = _bundles(options)
     named = {
         stream: option.rpartition("=")[2] for stream, option in zip(wanted, options, strict=True)
     }
     configs = []
-    for path in files:
-        if path.suffix.lower() == ".mcap":
-            raise ConfigError(f"{path}: a recording is replayed without --publish, with --out")
-        streams = {}
-        for stream, bundle in match_bundles(open_recording(path), wanted).items():
-            source: dict[str, Any] = {"type": "replay", "path": str(path), "stream_in_file": stream}
+    for take in takes:
+        if take.is_ours:
+            raise ConfigError(f"{take.path}: a recording is replayed without --publish, with --out")
+        streams, recording = {}, take.open()
+        for stream, bundle in match_bundles(recording, wanted).items():
+            source: dict[str, Any] = {"type": "replay", **take.source, "stream_in_file": stream}
             source |= {"speed": "max" if speed is None else speed}
             source |= {} if chunk is None else {"chunk": chunk}
             name = named.get(stream, named.get("", bundle.id))
             streams[stream] = {"source": source, "bundle": name}
         sockets = {"publish": publish, "control": "tcp://127.0.0.1:*"}
-        configs.append(config_from({"session": session_name(path), "streams": streams} | sockets))
+        name = session_name(recording.name)
+        configs.append(config_from({"session": name, "streams": streams} | sockets))
     engine = Engine(configs, together=together)
     with engine.signals(), engine:
         print(f"ready: publish {engine.publisher.url} control {engine.control.url}", flush=True)

@@ -14,7 +14,16 @@ from engine.plugins import nearest
 from sources.files import open_recording
 from sources.recording import RecordedStream, Recording
 
-__all__ = ["Labelled", "find", "listed", "open_part", "open_with_truth", "reader", "select"]
+__all__ = [
+    "Labelled",
+    "find",
+    "listed",
+    "open_part",
+    "open_with_truth",
+    "pairs",
+    "reader",
+    "select",
+]
 
 _GROUP = "vagus.datasets"
 _NO_FILES = "simulate"  # made, not read: it needs no path
@@ -43,9 +52,7 @@ def reader(dataset: str) -> Any:
     return plugins.load(_GROUP, dataset)
 
 
-def listed(
-    dataset: str, root: Path | None, options: Mapping[str, str] | None = None
-) -> list[Any]:
+def listed(dataset: str, root: Path | None, options: Mapping[str, str] | None = None) -> list[Any]:
     """The recordings of `dataset` below `root`, listed under the reader's `options`.
 
     Simulated ones need no root. Raises ConfigError for an option that the reader does not know.
@@ -67,9 +74,7 @@ def listed(
     return found
 
 
-def select(
-    dataset: str, path: Path | None, options: Mapping[str, str] | None = None
-) -> list[Any]:
+def select(dataset: str, path: Path | None, options: Mapping[str, str] | None = None) -> list[Any]:
     """Like `listed`, where `path` may also be one of the files below a data set's folder."""
     if path is None or not path.is_file() or dataset == _NO_FILES:
         return listed(dataset, path, options)
@@ -81,6 +86,17 @@ def select(
     if not own:
         raise DataError(f"{path}: no recording of {dataset}; give the folder of the data set")
     return own
+
+
+def pairs(options: Sequence[str]) -> dict[str, str]:
+    """["form=de"] -> {"form": "de"}; raises ConfigError for anything else."""
+    made = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not (name and equals):
+            raise ConfigError(f"--option {option}: expected key=value, such as form=de")
+        made[name] = value
+    return made
 
 
 def find(dataset: str, path: str | Path, uid: str, options: Mapping[str, str]) -> Labelled:

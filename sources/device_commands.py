@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from engine.errors import ConfigError, ResourceError
+
+if TYPE_CHECKING:
+    from sources.recording import Recording
 
 __all__ = ["devices", "doctor", "play"]
 
@@ -56,7 +60,7 @@ def doctor(as_json: Annotated[bool, _JSON] = False) -> None:
 
 
 def play(
-    path: Annotated[Path, typer.Argument(help="A recording, such as an EDF, XDF or CNT file.")],
+    path: Annotated[Path, typer.Argument(help="A recording: EDF, XDF, CNT ...; or a data set.")],
     lsl: Annotated[bool, typer.Option("--lsl", help="As LSL outlets.")] = False,
     stream: Annotated[
         str | None, typer.Option("--stream", help="Only this stream; else all.")
@@ -64,11 +68,23 @@ def play(
     now: Annotated[
         bool, typer.Option("--now", help="Begin at once, not when somebody listens.")
     ] = False,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Whose reader: its recordings in turn.")
+    ] = None,
+    recording: Annotated[
+        str | None, typer.Option("--recording", help="Of a data set only this one, by its uid.")
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="key=value: an option of that reader; may be repeated."),
+    ] = None,
 ) -> None:
-    """Let a file impersonate a device: its streams, with labels and units, and its markers."""
+    """Let a file impersonate a device: its streams, with labels and units, and its markers.
+
+    What a data set knows of its recordings becomes markers such as label=happy.
+    """
     from rich.console import Console
 
-    from sources.files import open_recording
     from sources.play import play as run
 
     if not lsl:
@@ -78,8 +94,30 @@ def play(
         signal.signal(number, lambda *_: stop.set())
     console = Console(stderr=True)
     with console.status(f"opening {path.name}") as status:
-        n = run(open_recording(path), stream, wait=not now, stop=stop, say=status.update)
-    print(f"{path.name}: {n} samples sent")
+        for opened in _recordings(path, dataset, recording, options or []):
+            if stop.is_set():
+                break
+            n = run(opened, stream, wait=not now, stop=stop, say=status.update)
+            print(f"{opened.name if dataset else path.name}: {n} samples sent")
+
+
+def _recordings(
+    path: Path, dataset: str | None, uid: str | None, options: list[str]
+) -> Iterator[Recording]:
+    """The file, or what a data set has below the path, one by one."""
+    from sources.datasets import find, open_with_truth, pairs, select
+    from sources.files import open_recording
+    from sources.play import with_labels
+
+    if dataset is None:
+        if uid is not None or options:
+            raise ConfigError("--recording and --option are of a data set; say which: --dataset")
+        yield open_recording(path)
+        return
+    given = pairs(options)
+    one = [] if uid is None else [find(dataset, path, uid, given)]
+    for labelled in one or select(dataset, path, given):
+        yield with_labels(open_with_truth(labelled))
 
 
 def _line(kind: str, one: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.clock import Clock, MonotonicClock
@@ -15,7 +15,7 @@ from sources.feed import chunks
 from sources.lsl.source import liblsl
 from sources.recording import RecordedStream, Recording
 
-__all__ = ["Player", "play"]
+__all__ = ["Player", "play", "with_labels"]
 
 _TYPES = {"eeg": "EEG", "physio": "Physio", "voice": "Audio"}
 _UNITS = {"uV": "microvolts", "mV": "millivolts", "V": "volts", "uS": "microsiemens"}
@@ -79,6 +79,18 @@ def play(
         say(f"{due_s - recording.first_s:7.1f} s of {recording.end_s - recording.first_s:.1f} s")
     clock.wait_until(clock.now() + _SETTLE_S, stop)  # the last samples are still on their way
     return n
+
+
+def with_labels(recording: Recording) -> Recording:
+    """The same, its first told truth as markers too: `label=happy` starts one, `label=` ends it.
+
+    LSL has no other way to carry it, and a recording made from such markers has its labels again.
+    """
+    told = next((s for s in recording.streams if s.truth), None)
+    if told is None or told.truth is None:
+        return recording
+    marks = [(told.time(at), f"label={label or ''}") for at, label in told.truth]
+    return replace(recording, markers=tuple(sorted([*recording.markers, *marks])))
 
 
 def _chosen(recording: Recording, stream: str | None) -> list[RecordedStream]:

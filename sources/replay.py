@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.clock import Clock, MonotonicClock
 from engine.errors import ConfigError, DataError, EndOfStream
 from engine.types import Chunk, StreamInfo
+from sources.datasets import find, open_with_truth
 from sources.files import open_recording
 from sources.playback import Delivery, Playback, check_speed
 from sources.recording import RecordedStream, Recording
@@ -27,7 +28,8 @@ class ReplaySource:
 
     `speed` is a factor of real time or "max"; `loop` begins again at the end, in a new segment;
     `stream` renames the stream, `stream_in_file` picks one where there are several; `chunk` is
-    in items. The recording starts at `origin_s`, in event time and, where it is paced, on the
+    in items. With `dataset` the file is that `recording` (its uid) which the data set's reader finds
+    below `path` under its `options`, and every item knows its true label. The recording starts at `origin_s`, in event time and, where it is paced, on the
     clock; so a paced replay whose event time starts at 0 needs a clock that does. The default is
     the clock's time on entering where it is paced, else the file's own clock, or 0 without one.
     A chunk is handed out when the clock has reached its last item.
@@ -43,12 +45,18 @@ class ReplaySource:
         stream: str | None = None,
         stream_in_file: str | None = None,
         chunk: int | None = None,
+        dataset: str | None = None,
+        recording: str | None = None,
+        options: Mapping[str, str] | None = None,
         clock: Clock | None = None,
         origin_s: float | None = None,
     ) -> None:
         if chunk is not None and chunk < 1:
             raise ConfigError(f"chunk: {chunk} items; need at least 1")
+        if (dataset is None) != (recording is None):
+            raise ConfigError("dataset and recording go together: which reader, and which of its")
         self._path, self._loop, self._chunk = path, loop, chunk
+        self._dataset, self._recording, self._options = dataset, recording, options or {}
         self._speed = check_speed(speed)
         self._stream, self._stream_in_file = stream, stream_in_file
         self._clock = clock or MonotonicClock()
@@ -56,8 +64,7 @@ class ReplaySource:
         self._playback: Playback | None = None
 
     def __enter__(self) -> ReplaySource:
-        path = self._path
-        recording = path if isinstance(path, Recording) else open_recording(path)
+        recording = self._open()
         recorded = _pick(recording, self._stream_in_file)
         self.info = replace(recorded.info, name=self._stream or recorded.info.name)
         rate_hz = self.info.rate_hz
@@ -72,6 +79,13 @@ class ReplaySource:
             recording.first_s,
         )
         return self
+
+    def _open(self) -> Recording:
+        if isinstance(self._path, Recording):
+            return self._path
+        if self._dataset is None or self._recording is None:
+            return open_recording(self._path)
+        return open_with_truth(find(self._dataset, self._path, self._recording, self._options))
 
     def __exit__(self, *exc: object) -> None:
         if self._playback is not None:

@@ -16,6 +16,7 @@ from engine import preview, wire
 from engine.config import config_from
 from engine.control import ControlError, request
 from engine.daemon import Engine
+from engine.errors import ResourceError
 from engine.pictures import Picture, Spectrogram, Traces
 from engine.rerun import verify
 from engine.types import Chunk, StreamInfo
