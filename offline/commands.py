@@ -8,21 +8,17 @@ from typing import Annotated
 
 import typer
 
-from engine.errors import ConfigError, DataError
+from engine.errors import DataError
+from offline.asked import DATA, JSON, OPTION, SET, pairs
 
 __all__ = ["bundle", "check", "data", "leak_check", "show", "train", "verify"]
-
-_DATA = typer.Option("--data", help="The folder with the data set's files.")
-_JSON = typer.Option("--json", help="As one JSON object.")
 
 
 def train(
     config: Annotated[str, typer.Argument(help="A training config, or a shipped name.")],
-    data: Annotated[Path | None, _DATA] = None,
+    data: Annotated[Path | None, DATA] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Default: runs/<bundle>.")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value: override one key of the config.")
-    ] = None,
+    changes: Annotated[list[str] | None, SET] = None,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", min=1, help="Folds and seeds side by side; default: one a core."),
@@ -40,7 +36,7 @@ def train(
     from offline.calls import train as run
     from offline.showing import bars
 
-    prepared = prepare(config, data, dict(_pair(change) for change in changes or []))
+    prepared = prepare(config, data, pairs(changes))
     folder = out if out is not None else Path("runs") / prepared.recipe.bundle
     with bars() as (say, watch):
         made = run(prepared, folder, say, watch=watch, jobs=jobs, cache=cache)
@@ -88,16 +84,13 @@ data = typer.Typer(help="Look into data sets and splits.", no_args_is_help=True)
 def check(
     dataset: Annotated[str, typer.Argument(help="Which data set it is.")],
     root: Annotated[Path, typer.Argument(help="Its folder; the csv of a manifest.")],
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--option", help="key=value: an option of its reader; may be repeated."),
-    ] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    options: Annotated[list[str] | None, OPTION] = None,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Count recordings, subjects and labels; name what is left out, and broken files (exit 2)."""
     from offline.checkup import check_dataset, in_words
 
-    told = check_dataset(dataset, root, dict(_pair(option) for option in options or []))
+    told = check_dataset(dataset, root, pairs(options))
     print(json.dumps(told) if as_json else in_words(told))
     if told["broken"]:
         raise DataError(f"{len(told['broken'])} broken files in {root}")
@@ -114,13 +107,6 @@ def leak_check(
     if found:
         raise DataError("\n".join(f"{split}: {leak}" for leak in found[:15]))
     print(f"{split}: no group and no file stands on two sides")
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"{text}: expected key=value, for example folds.seed=3")
-    return key, value
 
 
 def _written(folder: Path) -> set[str]:

@@ -14,6 +14,7 @@ import typer
 from engine.bundle import Bundle
 from engine.errors import ConfigError, DataError
 from engine.types import Array
+from offline.asked import CALIBRATE, DATA, JSON, OPTION, SPLIT, pairs
 
 __all__ = ["evaluate"]
 
@@ -42,26 +43,16 @@ def evaluate(
         ),
     ],
     dataset: Annotated[str, typer.Option("--dataset", help="What the data are.")],
-    data: Annotated[
-        Path | None, typer.Option("--data", help="The folder with the data set's files.")
-    ] = None,
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--option", help="key=value: an option of its reader; may be repeated."),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="FILE:PART, for example split.json:test")
-    ] = None,
+    data: Annotated[Path | None, DATA] = None,
+    options: Annotated[list[str] | None, OPTION] = None,
+    split: Annotated[str | None, SPLIT] = None,
     unit: Annotated[
         str | None,
         typer.Option(
             "--unit", help="window or recording; default: recording for clips of one label each."
         ),
     ] = None,
-    calibrate: Annotated[
-        float | None,
-        typer.Option("--calibrate", help="Seconds of each subject's rest that a bundle learns on."),
-    ] = None,
+    calibrate: Annotated[float | None, CALIBRATE] = None,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also subjects that it was trained on.")
     ] = False,
@@ -69,7 +60,7 @@ def evaluate(
         Path | None,
         typer.Option("--out", help="A folder for report/, metrics.json and predictions.jsonl."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Judge a bundle on labelled recordings, through the very session that serves.
 
@@ -84,7 +75,7 @@ def evaluate(
     if unit not in (None, "window", "recording"):
         raise ConfigError(f"--unit {unit}: expected window or recording")
     found = _found(judged)
-    everything = read(dataset, data, dict(_pair(option) for option in options or []))
+    everything = read(dataset, data, pairs(options))
     kept, protocol, level = _kept(everything, found, split, include_seen)
     with bars() as (_, watch):
         look = None
@@ -200,13 +191,6 @@ def _write(out: Path, figures: Mapping[str, Any], rows: Sequence[Any]) -> None:
         for row in rows:
             names = ("recording", "subject", "t", "first", "last", "truth", "probabilities")
             lines.write(json.dumps({name: getattr(row, name) for name in names}) + "\n")
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"{text}: expected key=value")
-    return key, value
 
 
 def _few(names: Sequence[str]) -> str:

@@ -9,15 +9,14 @@ from typing import Annotated
 import typer
 
 from engine.errors import ConfigError, DataError
+from offline.asked import CALIBRATE, DATA, JSON, OPTION, SET, SPLIT, pairs
 
 __all__ = ["compress", "tune"]
 
 
 def tune(
     config: Annotated[str, typer.Argument(help="A training config, or a shipped name.")],
-    data: Annotated[
-        Path | None, typer.Option("--data", help="The folder with the data set's files.")
-    ] = None,
+    data: Annotated[Path | None, DATA] = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="How many in all.")] = 30,
     out: Annotated[
         Path | None, typer.Option("--out", help="Default: runs/<bundle>-tune; goes on there.")
@@ -25,10 +24,8 @@ def tune(
     timeout: Annotated[
         float | None, typer.Option("--timeout", help="Seconds after which no trial is begun.")
     ] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value: override one key of the config.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    changes: Annotated[list[str] | None, SET] = None,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Search a config's settings on validation alone, and write the best as best.yaml.
 
@@ -44,7 +41,7 @@ def tune(
     from offline.showing import bars
     from offline.tune import tune as search
 
-    told = dict(_pair(change) for change in changes or [])
+    told = pairs(changes)
     folder = out or Path("runs") / f"{load_recipe(config, told).bundle}-tune"
     with bars() as (say, watch):
         found = search(
@@ -70,21 +67,11 @@ def compress(
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="What it is judged on; else golden values.")
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="The folder with the data set's files.")
-    ] = None,
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--option", help="key=value: an option of its reader; may be repeated."),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="FILE:PART, for example split.json:val")
-    ] = None,
-    calibrate: Annotated[
-        float | None,
-        typer.Option("--calibrate", help="Seconds of each subject's rest that a bundle learns on."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    data: Annotated[Path | None, DATA] = None,
+    options: Annotated[list[str] | None, OPTION] = None,
+    split: Annotated[str | None, SPLIT] = None,
+    calibrate: Annotated[float | None, CALIBRATE] = None,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Keep a bundle's weights in 8 bits, if it still says the same: a quarter of the size.
 
@@ -105,7 +92,7 @@ def compress(
         raise ConfigError("--data and --split need --dataset, which says what the data are")
     original, recordings = Bundle.load(bundle), []
     if dataset is not None:
-        found = read(dataset, data, dict(_pair(option) for option in options or []))
+        found = read(dataset, data, pairs(options))
         recordings = [r for r in found if r.subject not in original.seen_subjects]
         if split is not None:
             told, part = read_part(split)
@@ -122,10 +109,3 @@ def compress(
         print(json.dumps({"bundle": made.id, "path": str(out), **msgspec.to_builtins(gate)}))
     else:
         print(f"{made.id}: {gate.words}\nwritten: {out}")
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"{text}: expected key=value")
-    return key, value

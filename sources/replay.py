@@ -28,11 +28,13 @@ class ReplaySource:
 
     `speed` is a factor of real time or "max"; `loop` begins again at the end, in a new segment;
     `stream` renames the stream, `stream_in_file` picks one where there are several; `chunk` is
-    in items. With `dataset` the file is that `recording` (its uid) which the data set's reader finds
-    below `path` under its `options`, and every item knows its true label. The recording starts at `origin_s`, in event time and, where it is paced, on the
-    clock; so a paced replay whose event time starts at 0 needs a clock that does. The default is
-    the clock's time on entering where it is paced, else the file's own clock, or 0 without one.
-    A chunk is handed out when the clock has reached its last item.
+    in items. With `dataset` it is that `recording` (its uid) which the data set's reader finds
+    below `path` under its `options`, and its items know their true label.
+
+    The recording starts at `origin_s`, in event time and, where it is paced, on the clock; so a
+    paced replay whose event time starts at 0 needs a clock that does. The default is the clock's
+    time on entering where it is paced, else the file's own clock, or 0 without one. A chunk is
+    handed out when the clock has reached its last item.
     """
 
     info: StreamInfo
