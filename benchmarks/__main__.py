@@ -27,6 +27,7 @@ NAMES = {
     "training_large": "benchmarks.training",
     "training_open": "benchmarks.training",
     "encode": "benchmarks.encode",
+    "lsl": "benchmarks.lsl",
     "publishing": "benchmarks.publishing",
     "stalled": "benchmarks.publishing",
     "gpu": "benchmarks.gpu",

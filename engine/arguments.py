@@ -1,16 +1,17 @@
-"""Whether a config's free map fits the factory it is meant for, told before anything is opened."""
+"""Whether a map of free keys fits the factory it is meant for, told before anything is opened."""
 
 from __future__ import annotations
 
 import inspect
 import os
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from engine.errors import ConfigError
 from engine.plugins import nearest
 
-__all__ = ["describe", "misfits"]
+__all__ = ["describe", "misfits", "pairs"]
 
 _NAMES: Mapping[Any, str] = {
     bool: "true or false",
@@ -50,6 +51,17 @@ def misfits(
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in args:
             yield "", f"needs the key {name!r}"
+
+
+def pairs(texts: Sequence[str] | None) -> dict[str, str]:
+    """["key=value", ...] as a map; raises ConfigError for what is none."""
+    made = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{text}: expected key=value, for example folds.seed=3")
+        made[key] = value
+    return made
 
 
 def describe(value: Any) -> str:

@@ -167,6 +167,12 @@ class Lane:
         end, signal = self._ring.n_pushed, self._signal(last)
         return self._cut(_Mark(0, self._segment, last, end, n_source, self._notes, signal))
 
+    def catch_up(self) -> None:
+        """Let the truth be that of the very last item, which may lie behind the last tick."""
+        if self._truths:
+            self.truth = self._truths[-1][1]
+            self._truths.clear()
+
     def _take(self, run: Run) -> None:
         """Process one run and mark every tick that it reaches.
 
@@ -224,9 +230,7 @@ class Lane:
         self._segment = run.segment
         self._first = self._next = self._floor = run.first
         self._ring.clear()
-        if self._truths:
-            self.truth = self._truths[-1][1]
-            self._truths.clear()
+        self.catch_up()
         for step in self.view.steps:
             step.reset()
         self._notes = {}

@@ -66,6 +66,9 @@ class MarkLane:
     def advance_to(self, tick: int) -> None:
         """Markers wait for no tick."""
 
+    def catch_up(self) -> None:
+        """Markers carry no truth."""
+
     def window(self, tick: int) -> Window | None:
         """There are no windows of markers."""
         return None

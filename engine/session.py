@@ -268,6 +268,8 @@ class Session:
         if lanes and not fell_on_grid and not self.paused and any(
             lane.last_window() is not None for lane in lanes
         ):  # fmt: skip
+            for lane in lanes:
+                lane.catch_up()
             self._offer(self.tick, end, last=True)
             self.tick += 1
         self.done = True

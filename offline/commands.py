@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from engine.arguments import pairs
 from engine.errors import DataError
-from offline.asked import DATA, JSON, OPTION, SET, pairs
+from offline.asked import DATA, JSON, OPTION, SET
 
 __all__ = ["bundle", "check", "data", "leak_check", "show", "train", "verify"]
 

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.arguments import pairs
 from engine.bundle import Bundle
 from engine.errors import ConfigError, DataError
 from engine.types import Array
-from offline.asked import CALIBRATE, DATA, JSON, OPTION, SPLIT, pairs
+from offline.asked import CALIBRATE, DATA, JSON, OPTION, SPLIT
 
 __all__ = ["evaluate"]
 

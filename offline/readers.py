@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engine import plugins
+from engine.errors import ConfigError
 from offline.datasets import LabelledRecording
-from sources.datasets import listed, open_part, reader
+from sources.datasets import listed, needs_files, open_part, reader
 from sources.recording import Recording
 
 __all__ = ["DATASETS", "open_labelled", "read", "reader"]
@@ -22,6 +23,8 @@ def read(
 
     Simulated ones need no root. Raises ConfigError for an option that the reader does not know.
     """
+    if root is None and needs_files(dataset):
+        raise ConfigError(f"where is {dataset}? give its folder with --data")
     return listed(dataset, root, options)
 
 

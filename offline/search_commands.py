@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from engine.arguments import pairs
 from engine.errors import ConfigError, DataError
-from offline.asked import CALIBRATE, DATA, JSON, OPTION, SET, SPLIT, pairs
+from offline.asked import CALIBRATE, DATA, JSON, OPTION, SET, SPLIT
 
 __all__ = ["compress", "tune"]
 

@@ -165,7 +165,8 @@ class _Take(NamedTuple):
 
 def _takes(paths: list[Path], dataset: str | None, options: list[str]) -> list[_Take]:
     """The files below `paths`, or what a data set's reader finds there."""
-    from sources.datasets import open_with_truth, pairs, select
+    from engine.arguments import pairs
+    from sources.datasets import open_with_truth, select
     from sources.files import READABLE, open_recording, recordings_below
 
     if not paths and dataset != "simulate":

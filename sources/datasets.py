@@ -18,9 +18,9 @@ __all__ = [
     "Labelled",
     "find",
     "listed",
+    "needs_files",
     "open_part",
     "open_with_truth",
-    "pairs",
     "reader",
     "select",
 ]
@@ -52,13 +52,19 @@ def reader(dataset: str) -> Any:
     return plugins.load(_GROUP, dataset)
 
 
+def needs_files(dataset: str) -> bool:
+    """Whether `dataset` is read below a path; raises ConfigError for an unknown one."""
+    reader(dataset)
+    return dataset != _NO_FILES
+
+
 def listed(dataset: str, root: Path | None, options: Mapping[str, str] | None = None) -> list[Any]:
     """The recordings of `dataset` below `root`, listed under the reader's `options`.
 
     Simulated ones need no root. Raises ConfigError for an option that the reader does not know.
     """
     module = reader(dataset)
-    if root is None and dataset != _NO_FILES:
+    if root is None and needs_files(dataset):
         raise ConfigError(f"where is {dataset}? give the path of its folder")
     given = dict(options or {})
     known: Mapping[str, tuple[str, ...]] = getattr(module, "OPTIONS", {})
@@ -76,7 +82,7 @@ def listed(dataset: str, root: Path | None, options: Mapping[str, str] | None = 
 
 def select(dataset: str, path: Path | None, options: Mapping[str, str] | None = None) -> list[Any]:
     """Like `listed`, where `path` may also be one of the files below a data set's folder."""
-    if path is None or not path.is_file() or dataset == _NO_FILES:
+    if path is None or not path.is_file() or not needs_files(dataset):
         return listed(dataset, path, options)
     try:
         return listed(dataset, path, options)  # such as a manifest
@@ -88,20 +94,9 @@ def select(dataset: str, path: Path | None, options: Mapping[str, str] | None = 
     return own
 
 
-def pairs(options: Sequence[str]) -> dict[str, str]:
-    """["form=de"] -> {"form": "de"}; raises ConfigError for anything else."""
-    made = {}
-    for option in options:
-        name, equals, value = option.partition("=")
-        if not (name and equals):
-            raise ConfigError(f"--option {option}: expected key=value, such as form=de")
-        made[name] = value
-    return made
-
-
 def find(dataset: str, path: str | Path, uid: str, options: Mapping[str, str]) -> Labelled:
     """The recording called `uid` below `path`; raises ConfigError where there is none."""
-    where = None if dataset == _NO_FILES else Path(path)
+    where = Path(path) if needs_files(dataset) else None
     found = _known(dataset, where, tuple(sorted(options.items())))
     if uid not in found:
         some = ", ".join(list(found)[:3])

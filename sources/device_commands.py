@@ -105,7 +105,8 @@ def _recordings(
     path: Path, dataset: str | None, uid: str | None, options: list[str]
 ) -> Iterator[Recording]:
     """The file, or what a data set has below the path, one by one."""
-    from sources.datasets import find, open_with_truth, pairs, select
+    from engine.arguments import pairs
+    from sources.datasets import find, open_with_truth, select
     from sources.files import open_recording
     from sources.play import with_labels
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,7 +13,11 @@ from engine.config.model import Config
 from engine.config.settings import StreamConfig
 from engine.control import ERROR_CODES, VERBS
 from engine.wire import EVENT_CODES, KINDS
-from offline.readers import DATASETS
+from offline.readers import DATASETS, reader
+from sources.faults import KINDS as FAULTS
+from sources.files import READABLE
+from sources.replay import ReplaySource
+from sources.simulate import SimulateSource
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,6 +33,11 @@ def plugged(group: str) -> list[str]:
     return sorted({e.name for e in entry_points(group=f"vagus.{group}")})
 
 
+def keys(source: type) -> list[str]:
+    """What a config may give to a source; the engine gives the rest."""
+    return sorted(set(inspect.signature(source).parameters) - {"clock", "stream", "origin_s"})
+
+
 @pytest.mark.parametrize(
     ("page", "names"),
     [
@@ -38,6 +48,10 @@ def plugged(group: str) -> list[str]:
         ("docs/training.md", plugged("features")),
         ("docs/training.md", plugged("networks")),
         ("docs/training.md", list(DATASETS)),
+        ("docs/files.md", [*plugged("datasets"), *READABLE, *FAULTS]),
+        ("docs/files.md", [name for d in DATASETS for name in getattr(reader(d), "OPTIONS", {})]),
+        ("docs/files.md", keys(ReplaySource)),
+        ("docs/files.md", keys(SimulateSource)),
         ("docs/sinks.md", plugged("sinks")),
         ("README.md", plugged("commands")),
     ],

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from offline.datasets import Broken, LabelledRecording
 from offline.datasets.clips import Clip, broken_clips, labelled_clips, speaker_folds
 from offline.labels import CODES
 from offline.splits import Split
+from sources.files import open_recording
+from sources.recording import Recording
 
-__all__ = ["LABELS", "LICENCE", "SPEAKERS", "broken", "official", "recordings"]
+__all__ = ["LABELS", "LICENCE", "SPEAKERS", "broken", "official", "open_part", "recordings"]
 
 LABELS = tuple(CODES["savee"].values())
 LICENCE = "free for research after registration"
@@ -31,6 +34,12 @@ def recordings(root: str | Path) -> list[LabelledRecording]:
 def broken(root: str | Path) -> list[Broken]:
     """Damaged clips, and those whose letters stand for no emotion."""
     return broken_clips(root, _parse)
+
+
+def open_part(recording: LabelledRecording) -> Recording:
+    """One clip, called `DC_a01`: the sentences of all speakers have the same numbers."""
+    speaker = recording.subject.removeprefix("savee-")
+    return replace(open_recording(recording.path), name=f"{speaker}_{recording.trial}")
 
 
 def official(recordings: Sequence[LabelledRecording]) -> list[Split]:

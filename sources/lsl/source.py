@@ -50,7 +50,7 @@ class LslSource:
         kind: str | None = None,
         unit: str | None = None,
         delay_s: float = 0.0,
-        chunk_s: float = 0.02,
+        chunk_s: float = 0.05,
         stream: str | None = None,
         clock: Clock | None = None,
     ) -> None:
