@@ -10,7 +10,7 @@ from typing import Any
 from engine.errors import ConfigError, ResourceError
 from engine.types import Message, Prediction
 
-__all__ = ["TableSink"]
+__all__ = ["TableSink", "columns", "row"]
 
 _HEAD = ("run", "session", "seq", "tick", "t", "t_wall", "label", "confidence")
 _DIMENSIONS = ("valence", "arousal", "dominance")
@@ -49,7 +49,7 @@ class TableSink:
             self._begin(labels or ())
         assert self._file is not None
         for waiting in (*self._waiting, message):
-            self._file.append(_row(waiting, self._labels or ()))
+            self._file.append(row(waiting, self._labels or ()))
         self._waiting.clear()
 
     def close(self) -> None:
@@ -64,17 +64,22 @@ class TableSink:
         path = self.path
         if self._n_files > 1:
             path = path.with_name(f"{path.stem}-{self._n_files}{path.suffix}")
-        columns = (*_HEAD, *(f"p_{label}" for label in labels), *_DIMENSIONS, *_TAIL)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._write(path, columns)
+            self._file = self._write(path, columns(labels))
         except OSError as error:
             raise ResourceError(
                 f"cannot write {path}: {error.strerror or error}; make room or choose another path"
             ) from error
 
 
-def _row(message: Prediction, labels: tuple[str, ...]) -> tuple[Any, ...]:
+def columns(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """What the columns of a table of predictions over `labels` are called."""
+    return (*_HEAD, *(f"p_{label}" for label in labels), *_DIMENSIONS, *_TAIL)
+
+
+def row(message: Prediction, labels: tuple[str, ...]) -> tuple[Any, ...]:
+    """A prediction under these columns; None is an empty cell."""
     p, dimensions = message.probabilities or {}, message.dimensions or {}
     return (
         *(getattr(message, name) for name in _HEAD),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Recorded:
     header: LogHeader
     hidden: Pseudonyms | None = None
     warnings: dict[str, None] = field(default_factory=dict)
+    now_s: float = -math.inf  # what the session had been told of the time, where the reading is
 
     @classmethod
     def open(cls, path: str | Path, hidden: Pseudonyms | None = None) -> Recorded:
@@ -74,8 +75,11 @@ class Recorded:
     def items(self) -> Iterator[tuple[StreamInfo, Chunk] | Said]:
         """Chunks with their stream's info, and what was said, in the order of the log."""
         infos = dict(self.header.streams)
-        for record in LogReader(self.path):
-            if record.kind == "command" and record.payload.verb == "connect":
+        reader = LogReader(self.path)
+        for record in reader:
+            if record.kind == "advance":
+                self.now_s = record.payload
+            elif record.kind == "command" and record.payload.verb == "connect":
                 infos[record.payload.args["stream"]] = record.payload.args["info"]
             elif record.kind in _TOLD:
                 yield self._told(record.kind, record.payload)
@@ -83,6 +87,8 @@ class Recorded:
                 info = infos[chunk.stream]
                 if len(chunk) and chunk.data.shape[1:] == info.shape and self._shown(info):
                     yield replace(info, name=chunk.stream), chunk
+        if reader.torn_at is not None:
+            self.warn("the recording has no clean end: what was whole in it is exported")
         if not self.header.raw:
             self.warn("the recording holds no raw signals, so there are none to export")
 
@@ -94,10 +100,8 @@ class Recorded:
         lines: dict[str, Timeline] = {}
         found: list[Run] = []
         infos: dict[str, StreamInfo] = {}
-        now_s = [-math.inf]
         for item in self.items():
             if not isinstance(item, tuple):
-                now_s[0] = max(now_s[0], item.t)
                 yield item
                 continue
             info, chunk = item
@@ -105,7 +109,7 @@ class Recorded:
                 yield info, chunk
                 continue
             if info.name not in lines:
-                lines[info.name] = self._timeline(info, lambda: now_s[0])
+                lines[info.name] = self._timeline(info)
                 infos[info.name] = info
             lines[info.name].push(chunk, found.append)
             yield from ((info, run) for run in found)
@@ -115,7 +119,7 @@ class Recorded:
             yield from ((infos[name], run) for run in found)
             found.clear()
 
-    def _timeline(self, info: StreamInfo, now: Callable[[], float]) -> Timeline:
+    def _timeline(self, info: StreamInfo) -> Timeline:
         gaps = GapPolicy()
         try:
             config = config_from(json.loads(self.header.config), str(self.path))
@@ -123,7 +127,7 @@ class Recorded:
             gaps = GapPolicy(told.policy, told.max_gap_s, told.reorder_s)
         except (ConfigError, KeyError, ValueError):
             self.warn(f"{info.name}: how its gaps were to be filled is not told; up to 0.1 s")
-        return Timeline(info, gaps, Stage(lambda: 0), lambda *_: None, now)
+        return Timeline(info, gaps, Stage(lambda: 0), lambda *_: None, lambda: self.now_s)
 
     def _shown(self, info: StreamInfo) -> bool:
         if self.hidden is None or info.kind not in _OF_A_PERSON:

@@ -19,6 +19,7 @@ _UNITS = {"uV": "microvolts", "mV": "millivolts", "V": "volts", "uS": "microsiem
           "degC": "celsius", "fs": "normalized"}  # fmt: skip
 _DIMENSIONS = ("valence", "arousal", "dominance")
 _OFFSET_EVERY_S = 5.0
+_APART_S = 1.0  # two offsets at one time are of no use to a reader
 
 
 def xdf(recorded: Recorded, path: Path) -> list[Path]:
@@ -62,9 +63,10 @@ class _Signal:
         if info.kind == "face":
             channels, dtype = [XdfChannel("picture", "number")], np.dtype(np.int32)
         kind = _TYPES.get(info.kind, info.kind)
-        self._number = file.stream(info.name, kind, info.rate_hz, dtype, channels)
+        rate_hz = None if info.kind == "face" else info.rate_hz  # numbers are no signal
+        self._number = file.stream(info.name, kind, rate_hz, dtype, channels)
         self._anchor: tuple[int, int, float] | None = None  # segment, index, own stamp
-        self._offset: tuple[float, float] | None = None  # the last one known: at, value
+        self._offset_s: float | None = None  # the last one known
         self._told_s = -math.inf  # when, by the own clock, the last one was written
 
     def add(self, chunk: Chunk, data: Array) -> None:
@@ -74,6 +76,11 @@ class _Signal:
         if 0 not in stamps:
             self._recorded.warn(f"{self._info.name}: items before its first stamp have no time")
             return
+        if self._info.kind == "face" and self._info.rate_hz is not None:
+            stamps = {row: self._at(stamps, row) for row in range(len(data))}
+        if self._anchor is not None and chunk.segment != self._anchor[0]:
+            self.end()  # another connection may have another clock
+            self._told_s = -math.inf
         self._file.samples(self._number, data, stamps)
         last = max(stamps)
         self._anchor = chunk.segment, chunk.first_index + last, stamps[last]
@@ -81,8 +88,9 @@ class _Signal:
 
     def end(self) -> None:
         """The last offset, so that the clock is known up to the last sample."""
-        if self._offset is not None and self._anchor is not None:
-            self._file.offset(self._number, self._anchor[2], self._offset[1])
+        if self._offset_s is not None and self._anchor is not None:
+            at_s = max(self._anchor[2], self._told_s + _APART_S)
+            self._file.offset(self._number, at_s, self._offset_s)
 
     def _first(self, chunk: Chunk, stamps: dict[int, float]) -> float | None:
         """The own stamp of a chunk's first item, from the last one known or the next."""
@@ -97,9 +105,15 @@ class _Signal:
         row = min(stamps)
         return stamps[row] - row / rate_hz
 
+    def _at(self, stamps: dict[int, float], row: int) -> float:
+        """The own stamp of any row, from the last one that has one."""
+        assert self._info.rate_hz is not None
+        last = max(k for k in stamps if k <= row)
+        return stamps[last] + (row - last) / self._info.rate_hz
+
     def _compare(self, at_s: float, offset_s: float) -> None:
-        moved = self._offset is None or self._offset[1] != offset_s
-        self._offset = at_s, offset_s
+        moved = self._offset_s != offset_s or self._told_s == -math.inf
+        self._offset_s = offset_s
         if moved and not 0 <= at_s - self._told_s < _OFFSET_EVERY_S:
             self._file.offset(self._number, at_s, offset_s)
             self._told_s = at_s
@@ -116,7 +130,9 @@ class _Messages:
 
     def add(self, message: Prediction | Event | Marker) -> None:
         if isinstance(message, Prediction):
-            self._put(self._name, "Emotion", np.dtype(np.float64), _row(message, self._labels), message.t)
+            self._put(
+                self._name, "Emotion", np.dtype(np.float64), _row(message, self._labels), message.t
+            )
         elif isinstance(message, Event):
             text = f"{message.code} {message.stream or ''}".strip()
             self._text(f"{self._name}.events", text, message.t)
@@ -125,16 +141,14 @@ class _Messages:
 
     def end(self) -> None:
         for name, at_s in self._last_s.items():
-            self._file.offset(self._numbers[name], at_s, 0.0)
+            self._file.offset(self._numbers[name], at_s + _APART_S, 0.0)
 
     def _text(self, name: str, text: str, t: float) -> None:
         row = np.empty((1, 1), object)
         row[0, 0] = text
         self._put(name, "Markers", np.dtype(object), row, t)
 
-    def _put(
-        self, name: str, kind: str, dtype: np.dtype[np.generic], row: Array, t: float
-    ) -> None:
+    def _put(self, name: str, kind: str, dtype: np.dtype[np.generic], row: Array, t: float) -> None:
         if name not in self._numbers:
             channels = [XdfChannel("marker")]
             if kind == "Emotion":

@@ -85,7 +85,7 @@ class XdfWriter:
         about: Mapping[str, str] | None = None,
     ) -> int:
         """Declare a stream of numbers, or of text where `dtype` is object; returns its number."""
-        form = "string" if dtype == object else _FORMS[dtype.str[1:]]
+        form = "string" if dtype.kind == "O" else _FORMS.get(dtype.str[1:], "double64")
         self._streams.append(_Stream(form))
         number = len(self._streams)
         listed = "".join(
@@ -100,8 +100,9 @@ class XdfWriter:
         xml = (
             '<?xml version="1.0"?><info>'
             + _tag("name", name) + _tag("type", kind)
-            + _tag("channel_count", str(len(channels))) + _tag("nominal_srate", repr(rate_hz or 0.0))
-            + _tag("channel_format", form) + _tag("source_id", f"vagus-{number}-{name}")
+            + _tag("channel_count", str(len(channels)))
+            + _tag("nominal_srate", repr(rate_hz or 0.0)) + _tag("channel_format", form)
+            + _tag("source_id", f"vagus-{number}-{name}")
             + f"<desc><channels>{listed}</channels>{told}</desc></info>"
         )  # fmt: skip
         self._put(_STREAM, struct.pack("<I", number) + xml.encode())
