@@ -16,6 +16,7 @@ from sinks.jsonl import JsonlSink
 from sinks.purge import find, remove
 from sinks.table import TableSink
 from tests import lab_log
+from tests.engines import until
 from tests.lab_log import CONFIG, WALL_S
 from tests.messages import marker, prediction
 
@@ -123,6 +124,7 @@ def test_parquet_tables_lose_the_rows_of_a_session(tmp_path: Path) -> None:
 
 def test_what_is_still_being_written_is_not_deleted(tmp_path: Path) -> None:
     lab_log.record(tmp_path / "now.mcap", close=False)
+    until(lambda: len(find("p01", tmp_path).stored) == 1, "the header on the disk")
     (one,) = find("p01", tmp_path).stored
     with pytest.raises(ResourceError, match=r"end the engine or the recording first"):
         remove([one])
