@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ from hypothesis import settings
 # Before anything heavy is imported: one thread per runtime, none of them spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Ctrl-C reaches the processes of the tests, also where a script began all this in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An LSL network of our own, on this machine alone; liblsl reads this once, when it is loaded.
 _LSL = Path(tempfile.gettempdir()) / f"vagus-lsl-{os.getpid()}.cfg"

@@ -17,6 +17,7 @@ from offline.fixtures import fixture
 from offline.readers import open_labelled, read
 from sources.feed import match_bundles, play_recording, recording_plan
 from sources.files import open_recording
+from tests.impersonation import impersonate
 
 pytestmark = pytest.mark.slow
 
@@ -77,3 +78,12 @@ def test_the_whole_file_tells_the_emotion_of_each_window_that_lies_in_one_clip(
     # A clip of 4 s after each second of pause: these windows have 3 s or more of one clip.
     planted = {4.0: "happy", 16.0: "neutral", 20.0: "sad", 24.0: "disgust"}
     assert sum(said[t] == emotion for t, emotion in planted.items()) >= 3
+
+
+def test_the_file_played_over_lsl_gives_the_predictions_of_its_replay(
+    made: tuple[Path, Bundle, list[Row]], tmp_path: Path
+) -> None:
+    pytest.importorskip("pylsl")
+    root, bundle, _ = made
+    path = next((root / "EEG_raw").glob("*.cnt"))
+    impersonate(path, bundle.path, tmp_path).check(5)

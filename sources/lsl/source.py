@@ -18,6 +18,8 @@ __all__ = ["LslSource", "liblsl"]
 _FIND_S = 5.0  # how long one attempt looks for the stream
 _WAVE_S = 0.7  # the resolver asks around every half second
 _LOOK_S = 0.1  # between two looks at what the resolver knows
+_ASK_S = 0.2  # in which every outlet that is there answers one question
+_TWINS = 2  # so many end the wait for more
 _ANSWER_S = 3.0  # for metadata, the clock and the first connection
 _FORGET_S = 1.5  # after its last sign of life a stream is no longer on the network
 _GAP_S = 0.6  # a stamp this much later than due means lost samples; less may be jitter
@@ -143,12 +145,13 @@ class LslSource:
         inlet = lsl.StreamInlet(resolved, _BUFFER_S, recover=False, as_numpy=True)
         try:
             info = signature(self._stream, inlet.info(_ANSWER_S), self._kind, self._unit)
-            inlet.time_correction(_ANSWER_S)
             inlet.open_stream(_ANSWER_S)
+            skipped = inlet.flush()
+            inlet.time_correction(_ANSWER_S)  # takes 0.6 s, while samples already come
         except (lsl.util.LostError, TimeoutError) as error:
             self._gone.add(told.uid)
             raise SourceLost(f"{told} does not answer: {error}") from error
-        self.n_skipped = inlet.flush()
+        self.n_skipped = skipped
         self.info, self._inlet, self._uid = info, inlet, told.uid
         self._piece = max(_FEW, round((info.rate_hz or 0.0) * _PIECE_S))
         self._segment, self._next, self._due_s = self._segment + 1, 0, 0.0
@@ -156,9 +159,11 @@ class LslSource:
     def _find(self, timeout_s: float) -> tuple[Found, Any] | None:
         """The one stream that fits, once the resolver knows it; None if closed meanwhile."""
         end_s = self._clock.now() + timeout_s
-        settled_s = 0.0 if self._segment >= 0 else None  # a twin is seen in the second wave
+        back = self._segment >= 0
+        settled_s = 0.0 if back else None  # a twin is seen in the second wave
+        asked: list[Any] = []
         while not self._closed.is_set():
-            known = {info.uid(): info for info in self._resolver.results()}
+            known = {info.uid(): info for info in [*self._resolver.results(), *asked]}
             self._gone &= known.keys()
             there = {uid: info for uid, info in known.items() if uid not in self._gone}
             if there and settled_s is None:
@@ -172,7 +177,10 @@ class LslSource:
                     f"no LSL stream with {self._wanted} within {timeout_s:g} s{seen}; start the "
                     "device or change match (vagus devices lists what there is)"
                 )
-            self._clock.wait_until(self._clock.now() + _LOOK_S, self._closed)
+            if back:  # the resolver's next wave may be more than a second away
+                asked = liblsl().resolve_bypred(self._wanted, _TWINS, _ASK_S)
+            else:
+                self._clock.wait_until(self._clock.now() + _LOOK_S, self._closed)
         return None
 
 
