@@ -167,14 +167,14 @@ def _takes(paths: list[Path], dataset: str | None, options: list[str]) -> list[_
     """The files below `paths`, or what a data set's reader finds there."""
     from engine.arguments import pairs
     from sources.datasets import open_with_truth, select
-    from sources.files import READABLE, open_recording, recordings_below
+    from sources.files import RECORDINGS, open_recording, recordings_below
 
     if not paths and dataset != "simulate":
         raise ConfigError("replay: which recordings? give a file, or a folder of them")
     if dataset is None:
         if options:
             raise ConfigError("--option is meant for a data set's reader; say which: --dataset")
-        files = [f for path in paths for f in recordings_below(path, READABLE | {".mcap"})]
+        files = [f for path in paths for f in recordings_below(path, RECORDINGS | {".mcap"})]
         return [_Take(f, partial(open_recording, f), {"path": str(f)}) for f in files]
     given = pairs(options)
     takes = []

@@ -12,6 +12,7 @@ from engine.errors import DataError
 from engine.plugins import nearest
 from sources.audio import read_audio
 from sources.cnt import read_cnt
+from sources.csv_table import read_csv
 from sources.edf import read_edf
 from sources.mne_files import MNE, read_mne
 from sources.npz import read_npz
@@ -21,6 +22,7 @@ from sources.xdf import read_xdf
 
 __all__ = [
     "READABLE",
+    "RECORDINGS",
     "RecordedStream",
     "Recording",
     "inspect",
@@ -30,6 +32,7 @@ __all__ = [
 
 _READERS = {
     ".cnt": read_cnt,
+    ".csv": read_csv,
     ".edf": read_edf,
     ".flac": read_audio,
     ".mp3": read_audio,
@@ -41,6 +44,7 @@ _READERS = {
     **dict.fromkeys(VIDEO, read_video),
 }
 READABLE = frozenset(_READERS)
+RECORDINGS = READABLE - {".csv"}  # what a folder is searched for: a table may be anything
 
 
 def open_recording(path: str | Path) -> Recording:
@@ -58,8 +62,8 @@ def open_recording(path: str | Path) -> Recording:
     return _READERS[suffix](path)
 
 
-def recordings_below(path: str | Path, suffixes: Collection[str] = READABLE) -> list[Path]:
-    """The readable files below a folder, 9 before 10; a file stands for itself.
+def recordings_below(path: str | Path, suffixes: Collection[str] = RECORDINGS) -> list[Path]:
+    """The recordings below a folder, 9 before 10; a file stands for itself, a table must be named.
 
     Raises DataError if there is no such path, or nothing in it that can be read.
     """

@@ -369,6 +369,14 @@ def test_a_recording_without_raw_signals_has_what_was_said(tmp_path: Path) -> No
     assert any("no raw signals" in warning for warning in recorded.warnings)
     with pytest.raises(DataError, match="no EEG or physiological signal"):
         written(lab, "edf", tmp_path)
+    paths = {p.name.rpartition("emotion")[2]: p for p in written(lab, "bids", tmp_path / "study")}
+    assert {p.parent.name for p in paths.values()} == {"beh"}
+    marks = table(paths["_events.tsv"], delimiter="\t")
+    assert [(m["onset"], m["trial_type"]) for m in marks] == [
+        ("0.500000", "begin"),
+        ("1.000000", "clap"),
+    ]
+    assert len(table(paths["_desc-predictions_events.tsv"], delimiter="\t")) == 6
 
 
 def test_a_torn_recording_is_exported_up_to_its_end(lab: Lab, tmp_path: Path) -> None:

@@ -55,6 +55,12 @@ def sound(suffix: str) -> Opened:
     return write
 
 
+def table(folder: Path) -> AbstractContextManager[Source]:
+    body = "".join(f"{i / 128},{i},{-i}\n" for i in range(1280))
+    (folder / "x.csv").write_text(f"t,Fz,Cz\n{body}")
+    return replayed(folder / "x.csv")
+
+
 def edf(folder: Path) -> AbstractContextManager[Source]:
     return replayed(save_edf(folder / "x.edf", signal("Fz"), signal("Cz")))
 
@@ -205,8 +211,8 @@ def page(folder: Path) -> Iterator[Source]:
 
 
 SOURCES: dict[str, Opened] = {
-    "npz": npz, "wav": sound(".wav"), "flac": sound(".flac"), "ogg": sound(".ogg"), "edf": edf,
-    "cnt": cnt, "xdf": xdf, "fif": of_mne(".fif"), "bdf": of_mne(".bdf"), "set": eeglab,
+    "npz": npz, "csv": table, "wav": sound(".wav"), "flac": sound(".flac"), "ogg": sound(".ogg"),
+    "edf": edf, "cnt": cnt, "xdf": xdf, "fif": of_mne(".fif"), "bdf": of_mne(".bdf"), "set": eeglab,
     "vhdr": brainvision, "video": video, "camera file": camera_file, "simulate": simulated,
     "lsl": lsl, "markers": markers, "camera": camera, "browser": page,
 }  # fmt: skip

@@ -10,12 +10,12 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.errors import DataError, ResourceError
+from engine.errors import ResourceError
 from engine.types import Marker, Prediction
 from engine.version import __version__
 from sinks.export.edf import gathered, write_edf
@@ -24,6 +24,8 @@ from sinks.export.sheets import Sheet
 
 __all__ = ["bids"]
 
+Onset = Callable[[float], float]  # engine seconds to seconds of the raw file
+
 _VERSION = "1.10.0"
 _TASK = "emotion"
 _UNITS = {"degC": "oC", "au": "n/a", "fs": "n/a"}
@@ -31,7 +33,8 @@ _ALNUM = re.compile(r"[^A-Za-z0-9]+")
 _VOLTS = ("V", "mV", "uV")
 _README = """\
 Exported from recordings of vagus {version}. Onsets are seconds from the first sample of the file
-that an events file belongs to, counted by its own sample clock. What was lost of an EEG is filled
+that an events file belongs to, counted by its own sample clock; without one, from where the
+recording began. What was lost of an EEG is filled
 with zeros and annotated BAD_ACQ_SKIP in its EDF file; in physiological tables it is n/a.
 `derivatives/vagus` holds the predictions, each at the END of the window that it was made from.
 """
@@ -40,8 +43,9 @@ with zeros and annotated BAD_ACQ_SKIP in its EDF file; in physiological tables i
 def bids(recorded: Recorded, root: Path) -> list[Path]:
     """Add `recorded` to the data set at `root`, which is begun where there is none.
 
-    The subject is the session's name, the BIDS session its start in UTC. Returns the files of
-    this recording. Raises ResourceError where these are there already.
+    The subject is the session's name, the BIDS session its start in UTC. A recording without EEG
+    and physiology has its events and predictions, counted from where it began. Returns the files
+    of this recording. Raises ResourceError where these are there already.
     """
     streams, _ = gathered(recorded, ("eeg", "physio"))
     said = list(recorded.said())
@@ -64,11 +68,10 @@ def bids(recorded: Recorded, root: Path) -> list[Path]:
             else:
                 more = f"{run}_recording-{_ALNUM.sub('', info.name)}"
                 _physio(place, more, sheet, base)
-    if base is None:
-        raise DataError(f"{recorded.path}: no EEG or physiological signal in it for BIDS")
+    onset_s = _since(recorded.header.origin_s) if base is None else base.onset_s
     if kind == "beh":
-        _events(place, "", base, said, at_all=True)
-    _predictions(place, recorded, base, said)
+        _events(place, "", onset_s, said)
+    _predictions(place, recorded, onset_s, said)
     _describe(root, f"sub-{subject}", recorded)
     return place.written
 
@@ -113,7 +116,7 @@ def _eeg(place: _Place, more: str, sheet: Sheet, recorded: Recorded, said: Seque
     rows = [(name, "EEG", _UNITS.get(sheet.info.unit, sheet.info.unit), repr(sheet.rate_hz))
             for name in sheet.info.channels]  # fmt: skip
     _tsv(place.path(f"{more}_channels.tsv"), ("name", "type", "units", "sampling_frequency"), rows)
-    _events(place, more, sheet, said)
+    _events(place, more, sheet.onset_s, said, sheet.length_s)
 
 
 def _physio(place: _Place, more: str, sheet: Sheet, base: Sheet) -> None:
@@ -133,15 +136,19 @@ def _physio(place: _Place, more: str, sheet: Sheet, base: Sheet) -> None:
     place.path(f"{more}_physio.tsv.gz").write_bytes(packed)
 
 
+def _since(origin_s: float) -> Onset:
+    return lambda t_s: t_s - origin_s
+
+
 def _events(
-    place: _Place, more: str, sheet: Sheet, said: Sequence[Any], at_all: bool = False
+    place: _Place, more: str, onset: Onset, said: Sequence[Any], length_s: float | None = None
 ) -> None:
-    """The markers that fall into `sheet`, or all of them."""
+    """The markers of the file's `length_s`, or all of them."""
     rows = []
     for message in said:
         if isinstance(message, Marker):
-            onset_s = sheet.onset_s(message.t)
-            if at_all or 0 <= onset_s <= sheet.length_s:
+            onset_s = onset(message.t)
+            if length_s is None or 0 <= onset_s <= length_s:
                 rows.append((f"{onset_s:.6f}", "n/a", message.value, message.stream))
     _tsv(place.path(f"{more}_events.tsv"), ("onset", "duration", "trial_type", "stream"), rows)
     told = {
@@ -151,7 +158,7 @@ def _events(
     _json(place.path(f"{more}_events.json"), told)
 
 
-def _predictions(place: _Place, recorded: Recorded, base: Sheet, said: Sequence[Any]) -> None:
+def _predictions(place: _Place, recorded: Recorded, onset: Onset, said: Sequence[Any]) -> None:
     labels = recorded.labels()
     columns = ("onset", "duration", "label", "confidence", *(f"p_{x}" for x in labels), "truth")
     rows = []
@@ -159,7 +166,7 @@ def _predictions(place: _Place, recorded: Recorded, base: Sheet, said: Sequence[
         if isinstance(message, Prediction):
             p = message.probabilities or {}
             cells = (message.label, message.confidence, *(p.get(x) for x in labels), message.truth)
-            rows.append((f"{base.onset_s(message.t):.6f}", "n/a", *map(_cell, cells)))
+            rows.append((f"{onset(message.t):.6f}", "n/a", *map(_cell, cells)))
     _tsv(place.derived("_desc-predictions_events.tsv"), columns, rows)
     told = {
         "onset": {"Description": "the end of the window that the prediction was made from",
