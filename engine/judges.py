@@ -73,17 +73,22 @@ def _volts(info: StreamInfo, rate_hz: float, factor: float) -> Judge:
     """EEG, and other voltages without EEG's limits of amplitude."""
     n = max(3, round(_EEG_BLOCK_S * rate_hz))
     eeg, hum = info.kind == "eeg", _Hum(n, rate_hz)
+    limits = np.array([_STUCK, _EEG_SWING_UV if eeg else (0.0, np.inf), _HUM])[:, :, None]
+    good, gain = limits[:, 0], 1.0 / np.diff(limits, axis=1)[:, 0]
 
-    def look(x: Array, valid: Array) -> Judged:
-        x = x.astype(np.float64) * factor
-        low, high = x.min(axis=0), x.max(axis=0)
+    def look(items: Array, valid: Array) -> Judged:
+        x = np.multiply(items.T, np.float32(factor), order="C")
+        low, high = x.min(axis=1), x.max(axis=1)
         swing = high - low
         still = swing <= _EEG_FLAT_UV
-        far = eeg & still & (np.abs(low) >= _EEG_RAIL_UV)
-        railed = np.where(still, far, _ramp(_stuck(x, low, high), *_STUCK))
-        wide = _ramp(swing, *_EEG_SWING_UV) if eeg else np.zeros_like(swing)
-        line = np.where(still, 0.0, _HUM_MOST * _ramp(hum(x), *_HUM))
-        return _judged((still & ~far, railed, wide, line), valid)
+        levels = np.array((_stuck(x, low, high), swing, hum(x)), np.float64)
+        levels = np.minimum(np.maximum((levels - good) * gain, 0.0), 1.0)
+        levels[2] *= _HUM_MOST
+        if still.any():
+            far = eeg & still & (np.abs(low) >= _EEG_RAIL_UV)
+            levels[0, still], levels[2, still] = far[still], 0.0
+            still = still & ~far
+        return _judged((still, *levels), valid)
 
     faults = ("flat", "railed", "amplitude", "line noise", DROPOUT)
     return Judge(n, faults, info.channels, look, 2 * _EEG_BLOCK_S)
@@ -98,9 +103,9 @@ def _other(info: StreamInfo, rate_hz: float) -> Judge:
     n = max(3, round(block_s * rate_hz))
     may_rest, skin = info.unit in ("degC", "g"), info.unit == "uS"
 
-    def look(x: Array, valid: Array) -> Judged:
-        x = x.astype(np.float64)
-        low, high = x.min(axis=0), x.max(axis=0)
+    def look(items: Array, valid: Array) -> Judged:
+        x = items.T.astype(np.float64, order="C")
+        low, high = x.min(axis=1), x.max(axis=1)
         still = (low == high) & (not may_rest)
         railed = np.where(low == high, 0.0, _ramp(_stuck(x, low, high), *_STUCK))
         railed = np.zeros_like(low) if rate_hz < _FAST_HZ or may_rest else railed
@@ -111,29 +116,31 @@ def _other(info: StreamInfo, rate_hz: float) -> Judge:
 
 
 class _Hum:
-    """The share of a channel's power that is mains hum: (time, channels) to (channels,).
+    """The share of a channel's power that is mains hum: (channels, time) to (channels,).
 
     A sine's power by its one Fourier coefficient under a Hann window, over the windowed power of
     what is left of the block without its mean and trend; the larger of 50 and 60 Hz.
     """
 
     def __init__(self, n: int, rate_hz: float) -> None:
-        self._window = np.hanning(n + 1)[:n]
-        self._trend = np.linspace(-1.0, 1.0, n)
+        window = np.hanning(n + 1)[:n]
+        line = np.stack([np.full(n, n**-0.5), np.linspace(-1.0, 1.0, n)])  # mean and trend
+        line[1] /= np.linalg.norm(line[1])
+        self._line = line.astype(np.float32)
         turns = [f / rate_hz for f in _MAINS_HZ if f < 0.48 * rate_hz]
         angles = 2 * np.pi * np.outer(turns, np.arange(n)) if turns else np.zeros((0, n))
-        waves = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # (lines, 2, time)
-        self._waves = waves * self._window / self._window.sum()
+        waves = np.concatenate([np.cos(angles), np.sin(angles)])  # (2 * lines, time)
+        self._waves = (waves * window / window.sum()).T.astype(np.float32)
+        self._weights = (window / window.sum()).astype(np.float32)
 
     def __call__(self, x: Array) -> Array:
-        if not len(self._waves):
-            return np.zeros(x.shape[1])
-        x = x - x.mean(axis=0)
-        slope = np.einsum("t,tc->c", self._trend, x) / np.einsum("t,t", self._trend, self._trend)
-        x = x - self._trend[:, None] * slope
-        power = np.einsum("t,tc,tc->c", self._window, x, x) / self._window.sum()
-        found = np.einsum("lpt,tc->lpc", self._waves, x)
-        line = 2.0 * np.square(found).sum(axis=1).max(axis=0)
+        if not self._waves.size:
+            return np.zeros(len(x))
+        x = x - x[:, :1]  # small numbers, whatever the electrodes' offset
+        x -= (x @ self._line.T) @ self._line
+        power = np.square(x) @ self._weights
+        found = np.square(x @ self._waves).reshape(len(x), 2, -1)
+        line = 2.0 * found.sum(axis=1).max(axis=1)
         share: Array = line / np.maximum(power, 1e-12)
         return share
 
@@ -174,16 +181,20 @@ def _face(x: Array, valid: Array) -> Judged:
 
 def _judged(found: tuple[Array, ...], valid: Array) -> Judged:
     """The severities with that of dropout below them; what was mostly lost is not judged else."""
-    lost = 1.0 - np.count_nonzero(valid) / len(valid)
-    rows = np.array(found, np.float64) * (lost < 0.5)
-    return np.vstack([rows, np.full((1, rows.shape[1]), lost)]), 1.0
+    severities = np.empty((len(found) + 1, len(found[0])))
+    severities[-1] = lost = 1.0 - np.count_nonzero(valid) / len(valid)
+    severities[:-1] = found if lost < 0.5 else 0.0
+    return severities, 1.0
 
 
 def _stuck(x: Array, low: Array, high: Array) -> Array:
     """The share of items (channels,) that repeat the two before them at the block's extreme."""
-    repeats = (x[2:] == x[1:-1]) & (x[1:-1] == x[:-2])
-    there = repeats & ((x[2:] == low) | (x[2:] == high))
-    share: Array = np.count_nonzero(there, axis=0) / len(x)
+    same = x[:, 1:] == x[:, :-1]
+    if not same.any():
+        return np.zeros(len(x))
+    last, low, high = x[:, 2:], low[:, None], high[:, None]
+    there = same[:, 1:] & same[:, :-1] & ((last == low) | (last == high))
+    share: Array = np.count_nonzero(there, axis=1) / x.shape[1]
     return share
 
 

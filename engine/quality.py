@@ -21,12 +21,14 @@ _EVERY_S = 5.0  # a stream's quality is told at most so often
 
 
 class _Block(NamedTuple):
-    """A judged block: items [first, end), severities (faults, channels), and its weight."""
+    """A judged block: items [first, end), severities (faults, channels), its weight, and whether
+    any is above 0."""
 
     first: int
     end: int
     severity: Array
     weight: float
+    bad: bool
 
 
 class Meter:
@@ -44,10 +46,12 @@ class Meter:
         self._x: Array = np.zeros(0)
         self._valid = np.zeros(judge.n_items, bool)
         self._first = self._n = 0  # of the block that is being filled: its first item, how many
+        self._known: tuple[tuple[int, int], Signal] | None = None  # what stood between two items
 
     def begin(self, first: int) -> None:
         """A new segment, whose first item is `first`."""
         self._blocks.clear()
+        self._known = None
         self._first, self._n = first, 0
 
     def push(self, x: Array, valid: Array) -> None:
@@ -63,9 +67,9 @@ class Meter:
             done += take
             if self._n == n:
                 end = self._first + n
-                self._blocks.append(
-                    _Block(self._first, end, *self._judge.look(self._x, self._valid))
-                )
+                severity, weight = self._judge.look(self._x, self._valid)
+                bad = bool(severity.any())
+                self._blocks.append(_Block(self._first, end, severity, weight, bad))
                 self._first, self._n = end, 0
 
     def look(self, first: int, last: int) -> Signal | None:
@@ -74,6 +78,14 @@ class Meter:
         blocks = [b for b in self._blocks if first <= b.first and b.end <= last + 1]
         if not blocks:
             return None
+        span = blocks[0].first, blocks[-1].end
+        if self._known is None or self._known[0] != span:
+            self._known = span, self._signal(blocks)
+        return self._known[1]
+
+    def _signal(self, blocks: Sequence[_Block]) -> Signal:
+        if not any(block.bad for block in blocks):
+            return Signal(1.0, {})
         bad = _severities(blocks, worst=True)
         since = 0 if self._n_recent is None else blocks[-1].end - self._n_recent
         rows = _severities([b for b in blocks if b.first >= since] or blocks[-1:])
@@ -82,6 +94,8 @@ class Meter:
     def _faults(self, found: Array) -> dict[str, tuple[str, ...]]:
         """{channel: faults} of (faults, channels); what all channels have stands under `all`."""
         names, channels = self._judge.faults, self._judge.channels
+        if not found.any():
+            return {}
         shared: Array = np.logical_and(found.all(axis=1), len(channels) > 1)
         own = found & ~shared[:, None]
         rows = zip((ALL, *channels), (shared, *own.T), strict=True)
