@@ -17,25 +17,29 @@ __all__ = ["ALL", "Meter", "Watch", "meter_of", "named"]
 ALL = "all"  # stands for the channels where each has the same fault
 _GOOD = 0.7
 _LISTED = 0.5  # the mean severity from which on a fault is named
+_OFFSET = 4  # the share of a block by which blocks are shifted is one in so many
 _EVERY_S = 5.0  # a stream's quality is told at most so often
 
 
 class _Block(NamedTuple):
-    """A judged block: items [first, end), severities (faults, channels), its weight, and whether
-    any is above 0."""
+    """A judged block: items [first, end), severities (faults, channels) and its weight; the mean
+    of its channels' worst severities, and the worst of all."""
 
     first: int
     end: int
     severity: Array
     weight: float
-    bad: bool
+    bad: float
+    most: float
 
 
 class Meter:
     """Judges a lane's items block by block, as they are `after` so many of its steps.
 
     Blocks begin at fixed items of a segment and are judged whole, so `look` depends on the items
-    alone and not on how they came. The blocks of the last `n_kept` items are remembered.
+    alone and not on how they came. The first one begins a little behind the segment, so that
+    blocks do not end where ticks do, when somebody waits for the prediction. The blocks of the
+    last `n_kept` items are remembered.
     """
 
     def __init__(self, judge: Judge, after: int, rate_hz: float, n_kept: int) -> None:
@@ -46,17 +50,20 @@ class Meter:
         self._x: Array = np.zeros(0)
         self._valid = np.zeros(judge.n_items, bool)
         self._first = self._n = 0  # of the block that is being filled: its first item, how many
+        self._skip = 0  # items in front of the first block that are still to come
         self._known: tuple[tuple[int, int], Signal] | None = None  # what stood between two items
 
     def begin(self, first: int) -> None:
         """A new segment, whose first item is `first`."""
         self._blocks.clear()
         self._known = None
-        self._first, self._n = first, 0
+        self._skip = self._judge.n_items // _OFFSET
+        self._first, self._n = first + self._skip, 0
 
     def push(self, x: Array, valid: Array) -> None:
         """Take items (time, *item) with their validity (time,)."""
-        n, done = self._judge.n_items, 0
+        n, done = self._judge.n_items, min(self._skip, len(x))
+        self._skip -= done
         if len(self._x) != n:
             self._x = np.zeros((n, *x.shape[1:]), x.dtype)
         while done < len(x):
@@ -68,8 +75,9 @@ class Meter:
             if self._n == n:
                 end = self._first + n
                 severity, weight = self._judge.look(self._x, self._valid)
-                bad = bool(severity.any())
-                self._blocks.append(_Block(self._first, end, severity, weight, bad))
+                worst = severity.max(axis=0)
+                told = float(worst.mean()), float(worst.max())
+                self._blocks.append(_Block(self._first, end, severity, weight, *told))
                 self._first, self._n = end, 0
 
     def look(self, first: int, last: int) -> Signal | None:
@@ -84,18 +92,19 @@ class Meter:
         return self._known[1]
 
     def _signal(self, blocks: Sequence[_Block]) -> Signal:
-        if not any(block.bad for block in blocks):
-            return Signal(1.0, {})
-        bad = _severities(blocks, worst=True)
+        weights = [b.weight for b in blocks]
+        if not any(weights):
+            weights = [1.0] * len(blocks)
+        bad = sum(w * b.bad for w, b in zip(weights, blocks, strict=True)) / sum(weights)
         since = 0 if self._n_recent is None else blocks[-1].end - self._n_recent
-        rows = _severities([b for b in blocks if b.first >= since] or blocks[-1:])
-        return Signal(1.0 - float(np.mean(bad)), self._faults(rows >= _LISTED))
+        recent = [b for b in blocks if b.first >= since] or blocks[-1:]
+        if max(b.most for b in recent) < _LISTED:
+            return Signal(1.0 - bad, {})
+        return Signal(1.0 - bad, self._faults(_severities(recent) >= _LISTED))
 
     def _faults(self, found: Array) -> dict[str, tuple[str, ...]]:
         """{channel: faults} of (faults, channels); what all channels have stands under `all`."""
         names, channels = self._judge.faults, self._judge.channels
-        if not found.any():
-            return {}
         shared: Array = np.logical_and(found.all(axis=1), len(channels) > 1)
         own = found & ~shared[:, None]
         rows = zip((ALL, *channels), (shared, *own.T), strict=True)
@@ -146,14 +155,11 @@ def meter_of(info: StreamInfo, steps: Sequence[Step], rate_hz: float, n_kept: in
     return None if judge is None else Meter(judge, after, rate_hz, n_kept)
 
 
-def _severities(blocks: Sequence[_Block], worst: bool = False) -> Array:
-    """The mean severities (faults, channels) of blocks by their weights, or (1, channels) of the
-    worst fault of each."""
+def _severities(blocks: Sequence[_Block]) -> Array:
+    """The mean severities (faults, channels) of blocks by their weights."""
     weights = np.array([b.weight for b in blocks])
     if not weights.any():
         weights = np.ones(len(blocks))
     rows = np.stack([b.severity for b in blocks])  # (blocks, faults, channels)
-    if worst:
-        rows = rows.max(axis=1, keepdims=True)
     mean: Array = np.einsum("b,bfc->fc", weights, rows) / weights.sum()
     return mean

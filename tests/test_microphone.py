@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,12 @@ import pytest
 
 from engine.errors import ConfigError
 from sources.microphone import MicrophoneSource, _Lag
-from tests.virtual_microphone import MISSING, run_with_microphone, virtual_microphone
+from tests.virtual_microphone import (
+    MISSING,
+    run_with_microphone,
+    sound_card,
+    virtual_microphone,
+)
 
 needs_sound = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}")
 
@@ -54,6 +62,54 @@ def test_every_frame_of_a_paced_file_comes_once_and_in_order(tmp_path: Path) -> 
     assert told["lost"] == 0
     assert told["ended"]
     assert told["info"] == ["voice", 16000.0, "fs", ["mono"]]
+
+
+_VANISHING = """
+from engine.errors import SourceLost
+from sources.microphone import MicrophoneSource
+from tests.test_source_conformance import check
+source, found = MicrophoneSource("vmic", rate_hz=16000, n_channels=1, stream="voice"), []
+with source:
+    while len(found) < 10:
+        chunk = source.read(0.5)
+        found += [] if chunk is None else [chunk]
+    print("heard", flush=True)
+    told = False
+    while found[-1].segment == 0 or len(found) < 20:
+        try:
+            chunk = source.read(0.5)
+            found += [] if chunk is None else [chunk]
+        except SourceLost as error:
+            if not told:
+                print(f"lost: {error}", flush=True)
+                told = True
+check(found, source.info)
+print("back", {c.segment for c in found}, flush=True)
+"""
+
+
+@needs_sound
+@pytest.mark.slow
+def test_a_microphone_that_is_pulled_out_is_lost_and_found_again(tmp_path: Path) -> None:
+    with (
+        sound_card(tmp_path, b"\0" * 3200) as card,
+        subprocess.Popen(
+            [sys.executable, "-c", _VANISHING],
+            env={**card.env, "PYTHONPATH": str(Path.cwd())}, stdout=subprocess.PIPE, text=True,
+        ) as listener,
+    ):  # fmt: skip
+        try:
+            assert listener.stdout is not None
+            assert listener.stdout.readline() == "heard\n"
+            card.stop()
+            pulled_s = time.monotonic()
+            assert listener.stdout.readline().startswith("lost: ")
+            assert time.monotonic() - pulled_s < 3.0
+            card.start()
+            assert listener.stdout.readline() == "back {0, 1}\n"
+            assert listener.wait(10.0) == 0
+        finally:
+            listener.kill()
 
 
 @needs_sound
