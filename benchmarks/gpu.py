@@ -80,10 +80,9 @@ def windows_per_s(
 
 def _runtimes() -> dict[str, Runtime]:
     """Ours with a graph per size, the same network eagerly, and the CPU's."""
-    from engine.runtime_torch import on_torch
 
     bundle = replace(Bundle.load(BUNDLE), batch_sizes=SIZES)
-    graphs, eager = on_torch(bundle, "cuda"), on_torch(bundle, "cuda")
+    graphs, eager = bundle.on_torch("cuda"), bundle.on_torch("cuda")
     eager.runtime.launch_eagerly()  # type: ignore[attr-defined]
     return {"ours": graphs.runtime, "eager": eager.runtime, "onnxruntime": bundle.runtime}
 

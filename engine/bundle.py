@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,12 +87,19 @@ class Bundle:
         digest = hashlib.sha256(text).hexdigest()
         bundle = Bundle(path=path, sha256=digest, runtime=runtime, **known)
         if device != "cpu":
-            from engine.runtime_torch import on_torch  # torch is heavy, and a CPU does without
-
-            bundle = on_torch(bundle, device)
+            bundle = bundle.on_torch(device)
         if check:
             check_golden(bundle)
         return bundle
+
+    def on_torch(self, device: str = "cpu") -> Bundle:
+        """The same with its network in torch, on `device`, in place of its graph.
+
+        Raises BundleError where weights and network do not fit.
+        """
+        from engine.runtime_torch import torch_runtime  # torch is heavy; a CPU does without
+
+        return replace(self, runtime=torch_runtime(self, device), device=device)
 
 
 def find(name: str | Path) -> Path:

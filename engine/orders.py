@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from engine.adapt import Tell
 from engine.errors import BundleError
 from engine.lane import Lane
 from engine.marks import MarkLane
+from engine.ordered import Ordered, teller
+from engine.swap import Swap
 from engine.types import StreamInfo
-
-if TYPE_CHECKING:
-    from engine.session import Session
-    from engine.swap import Swap
 
 __all__ = [
     "ORDERS",
@@ -31,13 +28,12 @@ __all__ = [
     "resume",
     "stall",
     "swap",
-    "teller",
     "unmute",
     "unstall",
 ]
 
 
-def connect(session: Session, stream: str, info: StreamInfo) -> None:
+def connect(session: Ordered, stream: str, info: StreamInfo) -> None:
     """A source's first contact, or its return; another signature is refused with a diff."""
     slot = session.slots[stream]
     if slot.lane is not None:
@@ -59,7 +55,7 @@ def connect(session: Session, stream: str, info: StreamInfo) -> None:
     session.event("source.connected", stream, {"kind": info.kind, "rate_hz": info.rate_hz})
 
 
-def _open_lane(session: Session, stream: str, info: StreamInfo) -> None:
+def _open_lane(session: Ordered, stream: str, info: StreamInfo) -> None:
     slot = session.slots[stream]
     if info.kind == "marker":
         slot.lane = MarkLane(stream, info, slot.stage, session.marker)
@@ -73,79 +69,74 @@ def _open_lane(session: Session, stream: str, info: StreamInfo) -> None:
     )  # fmt: skip
 
 
-def teller(session: Session, stream: str) -> Tell:
-    """Who hears how a stream's calibrations end, and tells it."""
-    return lambda t, detail: session.event("stream.quality", stream, detail, t)
-
-
-def lost(session: Session, stream: str, why: str) -> None:
+def lost(session: Ordered, stream: str, why: str) -> None:
     """The source went away; it may come back."""
     session.slots[stream].state = "lost"
     session.event("source.lost", stream, {"why": why})
     session.fire()
 
 
-def end(session: Session, stream: str) -> None:
+def end(session: Ordered, stream: str) -> None:
     """The source will give no more."""
     session.slots[stream].end()
     session.fire()
     session.end_if_over()
 
 
-def mark(session: Session, value: str, t: float | None = None, stream: str = "control") -> None:
+def mark(session: Ordered, value: str, t: float | None = None, stream: str = "control") -> None:
     """Put a marker at `t`, by default at the latest instant that the session knows of."""
     session.marker(value, stream, t)
 
 
-def stall(session: Session, stream: str, silent_s: float) -> None:
+def stall(session: Ordered, stream: str, silent_s: float) -> None:
     """A live source is silent."""
     session.event("source.stalled", stream, {"silent_s": silent_s})
 
 
-def unstall(session: Session, stream: str) -> None:
+def unstall(session: Ordered, stream: str) -> None:
     """A silent source speaks again."""
     session.event("source.back", stream, {})
 
 
 def note(
-    session: Session, code: str, t: float, detail: dict[str, Any], stream: str | None = None
+    session: Ordered, code: str, t: float, detail: dict[str, Any], stream: str | None = None
 ) -> None:
     """Something happened around the session."""
     session.event(code, stream, detail, t)
 
 
-def fail(session: Session, modality: str, why: str) -> None:
+def fail(session: Ordered, modality: str, why: str) -> None:
     """A modality's bundle failed to run."""
     session.event("degraded", modality, {"why": why})
 
 
-def pause(session: Session) -> None:
+def pause(session: Ordered) -> None:
     """Predict nothing until `resume`."""
     session.paused = True
 
 
-def resume(session: Session) -> None:
+def resume(session: Ordered) -> None:
     """Predict again."""
     session.paused = False
 
 
-def mute(session: Session, stream: str) -> None:
+def mute(session: Ordered, stream: str) -> None:
     """Leave a stream's modality out until `unmute`."""
     session.predictor_of(stream).muted = True
 
 
-def unmute(session: Session, stream: str) -> None:
+def unmute(session: Ordered, stream: str) -> None:
     """Use a stream's modality again."""
     session.predictor_of(stream).muted = False
 
 
-def calibrate(session: Session, stream: str, seconds: float, t: float | None = None) -> None:
+def calibrate(session: Ordered, stream: str, seconds: float, t: float | None = None) -> None:
     """Learn a person's own level from the `seconds` that begin at `t`, by default now."""
     start_s = session.latest_s() if t is None else t
     session.predictor_of(stream).adapter(stream).calibrate(start_s, seconds)
 
 
-def swap(session: Session, stream: str, swap: Swap) -> None:
+def swap(session: Ordered, stream: str, swap: Swap) -> None:
     """Another bundle takes the modality of a stream over, from the next tick on."""
     predictor = session.predictor_of(stream)
     before = predictor.bundle
@@ -157,12 +148,12 @@ def swap(session: Session, stream: str, swap: Swap) -> None:
     session.event("bundle.swapped", stream, told)
 
 
-def adapt(session: Session, stream: str, state: Mapping[str, Any]) -> None:
+def adapt(session: Ordered, stream: str, state: Mapping[str, Any]) -> None:
     """Go on from what another session learnt of the person: its `adaptation(stream)`."""
     session.predictor_of(stream).adapter(stream).restore(state)
 
 
-def begin(session: Session, tick: int, numbers: Mapping[str, int], now_s: float) -> None:
+def begin(session: Ordered, tick: int, numbers: Mapping[str, int], now_s: float) -> None:
     """Go on in the middle of a session: which tick and which numbers come next."""
     session.go_on(tick, numbers, now_s)
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from engine.predictor import Predictor
-
-if TYPE_CHECKING:
-    from engine.seat import Seat
+from engine.session import Session
 
 __all__ = ["past"]
 
 
-def past(seat: Seat) -> list[tuple[str, dict[str, Any]]]:
+def past(
+    session: Session, swapped: Callable[[Predictor], dict[str, str] | None]
+) -> list[tuple[str, dict[str, Any]]]:
     """Commands after which a new session stands where this one does, as far as commands reach:
     bundles, streams, what is muted, what was learnt of the person, and the numbers that follow.
 
-    What filters, clock fits and running averages have seen is in none of them.
+    `swapped` names the bundle of a modality that took over from the config's own. What filters,
+    clock fits and running averages have seen is in none of them.
     """
-    session = seat.session
     words: list[tuple[str, dict[str, Any]]] = []
     for predictor in session.predictors:
-        if (told := seat.swapped(predictor)) is not None:
+        if (told := swapped(predictor)) is not None:
             words.append(("swap", {"stream": predictor.streams[0], "bundle": told}))
     if session.paused:
         words.append(("pause", {}))

@@ -5,28 +5,45 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from engine import plugins
+from engine.encoder import FrameEncoder
 from engine.errors import BundleError, ConfigError, InferenceError, ResourceError
 from engine.manifest import DAMAGED, describe
 from engine.types import Array
 
-if TYPE_CHECKING:
-    from engine.bundle import Bundle
-
-__all__ = ["TorchRuntime", "load_network", "on_torch", "window_shapes"]
+__all__ = ["TorchRuntime", "load_network", "torch_runtime", "window_shapes"]
 
 _SUM_LIMIT = 1e-3  # how far the probabilities of a row may be from a sum of 1
 _SCALE = ".scale"  # behind the name of weights that are kept as int8, one scale per output
 _WARM_UPS = 3  # before a capture: libraries choose their kernels and take their memory
 _WEIGHTS = "weights.safetensors"
+
+
+class _Bundle(Protocol):
+    """What is needed of a bundle."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def labels(self) -> Sequence[str]: ...
+    @property
+    def inputs(self) -> Mapping[str, object]: ...
+    @property
+    def network(self) -> Mapping[str, Any]: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def batch_sizes(self) -> Sequence[int]: ...
+    @property
+    def encoders(self) -> Mapping[str, FrameEncoder]: ...
 
 
 class TorchRuntime:
@@ -175,8 +192,8 @@ class _Graphs:
         return host
 
 
-def on_torch(bundle: Bundle, device: str = "cpu") -> Bundle:
-    """`bundle` with its network in torch, on `device`, in place of its graph.
+def torch_runtime(bundle: _Bundle, device: str = "cpu") -> TorchRuntime:
+    """The network of `bundle` on `device`, to run in place of its graph.
 
     Where it has an encoder of frames this stays as it is, and torch reads the embeddings. Raises
     BundleError where weights and network do not fit.
@@ -184,14 +201,13 @@ def on_torch(bundle: Bundle, device: str = "cpu") -> Bundle:
     shapes, times = window_shapes(bundle)
     for name, encoder in bundle.encoders.items():
         shapes[name] = (times[name], encoder.width)
-    runtime = TorchRuntime(
+    return TorchRuntime(
         load_network(bundle), shapes, times, bundle.temperature, bundle.batch_sizes, device,
         read=bool(bundle.encoders),
     )  # fmt: skip
-    return replace(bundle, runtime=runtime, device=device)
 
 
-def load_network(bundle: Bundle) -> nn.Module:
+def load_network(bundle: _Bundle) -> nn.Module:
     """The network of `bundle` by its entry point, with its weights, in eval mode on the CPU."""
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -214,7 +230,7 @@ def load_network(bundle: Bundle) -> nn.Module:
     return network.eval()
 
 
-def window_shapes(bundle: Bundle) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+def window_shapes(bundle: _Bundle) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
     """{input: shape of a row} that the whole network reads, and {input: items of its mask}."""
     path = bundle.path / "golden.npz"
     found, times = {}, {}

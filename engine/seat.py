@@ -240,7 +240,7 @@ class Seat:
     def record(self, template: str, raw: bool) -> LogWriter:
         """Begin a recording, where none is under way."""
         middle = any(slot.begun is not None for slot in self.session.slots.values())
-        log = self.recorder.begin(template, raw, past(self), middle)
+        log = self.recorder.begin(template, raw, past(self.session, self.swapped), middle)
         self.event("recording.started", path=str(log.path), raw=raw)
         return log
 

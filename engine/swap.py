@@ -17,13 +17,12 @@ import msgspec
 
 from engine.errors import BundleError, ConfigError
 from engine.lane import Lane, View, grid_hz
-from engine.orders import teller
+from engine.ordered import Ordered, teller
 from engine.predictor import Fitted, Predictor, fitted_to, turn_of
 from engine.slot import Slot
 
 if TYPE_CHECKING:
     from engine.bundle import Bundle
-    from engine.session import Session
 
 __all__ = ["Swap", "prepare"]
 
@@ -44,7 +43,7 @@ class Swap:
         return tuple(lane.stream for lane, _ in self.renewed)
 
 
-def prepare(session: Session, stream: str, bundle: Bundle) -> Swap:
+def prepare(session: Ordered, stream: str, bundle: Bundle) -> Swap:
     """Make `bundle` ready for the modality that `stream` feeds; the session is not changed.
 
     Raises BundleError for one that cannot read the streams as they are, has not the labels that
@@ -85,7 +84,7 @@ def _slots(predictor: Predictor, bundle: Bundle) -> dict[str, Slot]:
     return {key: before[key] for key in bundle.inputs}
 
 
-def _demand_labels(session: Session, predictor: Predictor, bundle: Bundle) -> None:
+def _demand_labels(session: Ordered, predictor: Predictor, bundle: Bundle) -> None:
     """What was fused with the old bundle must be so with the new one; alone, all labels do."""
     was, now = predictor.bundle, (bundle.vocabulary, bundle.labels)
     for other in session.predictors:

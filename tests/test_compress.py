@@ -20,7 +20,7 @@ from engine.bundle import Bundle, find
 from engine.cli import main
 from engine.errors import BundleError, ConfigError
 from engine.runtime_onnx import OnnxRuntime
-from engine.runtime_torch import load_network, on_torch
+from engine.runtime_torch import load_network
 from offline import compress as module
 from offline.compress import compress, rounded
 from offline.datasets.simulate import people
@@ -79,7 +79,7 @@ def test_torch_reads_the_8_bits_as_onnxruntime_does(dense: Making, tmp_path: Pat
     x = np.random.default_rng(1).normal(0, 4, (20, *SHAPE)).astype(np.float32)
     inputs, valid = {"eeg": x}, {"eeg": np.ones((20, 512), bool)}
     theirs = made.runtime.run(inputs, valid)
-    assert np.abs(on_torch(made).runtime.run(inputs, valid) - theirs).max() < 1e-4
+    assert np.abs(made.on_torch().runtime.run(inputs, valid) - theirs).max() < 1e-4
     alone = np.concatenate([made.runtime.run({"eeg": x[[i]]}, {"eeg": valid["eeg"][[i]]})
                             for i in range(20)])  # fmt: skip
     assert np.array_equal(alone, theirs)  # nobody's words depend on who else is in the batch

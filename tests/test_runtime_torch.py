@@ -17,7 +17,7 @@ from benchmarks import gpu
 from engine import plugins
 from engine.bundle import Bundle, find, shipped_names
 from engine.errors import BundleError, ConfigError, InferenceError, ResourceError
-from engine.runtime_torch import TorchRuntime, _Graphs, load_network, on_torch, window_shapes
+from engine.runtime_torch import TorchRuntime, _Graphs, load_network, window_shapes
 from engine.types import Array
 from offline.export import export
 from tests.bundles import describe
@@ -50,7 +50,7 @@ def golden(bundle: Bundle, n: int = 70) -> tuple[dict[str, Array], dict[str, Arr
 @pytest.mark.parametrize("name", shipped_names())
 def test_every_shipped_bundle_says_the_same_on_both_runtimes(name: str, device: str) -> None:
     bundle = Bundle.load(name)
-    other = on_torch(bundle, device)
+    other = bundle.on_torch(device)
     inputs, valid = golden(bundle)
     if bundle.encoders:
         inputs = {n: bundle.encoders[n].windows(x, valid[n]) for n, x in inputs.items()}
@@ -75,7 +75,7 @@ def test_behind_an_encoder_torch_reads_the_embeddings(device: str, tmp_path: Pat
     valid["face"][2:, 5:] = False
     bundle = export(tmp_path / "b", made, about | {"network": network}, inputs, valid, "card\n")
     assert bundle.encoders
-    other = on_torch(bundle, device)
+    other = bundle.on_torch(device)
     read = {"face": bundle.encoders["face"].windows(inputs["face"], valid["face"])}
     gap = np.abs(other.runtime.run(read, valid) - bundle.runtime.run(read, valid)).max()
     assert gap < LIMIT
@@ -170,12 +170,12 @@ def test_a_network_that_fails_says_so_as_the_other_runtime_does() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_a_missing_resource() -> None:
     with pytest.raises(ResourceError, match="no GPU that torch can use; take cpu"):
-        on_torch(Bundle.load("simulated-eeg"), "cuda")
+        Bundle.load("simulated-eeg").on_torch("cuda")
 
 
 def test_another_device_is_the_users_mistake() -> None:
     with pytest.raises(ConfigError, match="'tpu' is none of cpu, cuda"):
-        on_torch(Bundle.load("simulated-eeg"), "tpu")
+        Bundle.load("simulated-eeg").on_torch("tpu")
 
 
 def test_a_graph_per_size_is_replayed_over_buffers_that_stay(
@@ -279,4 +279,4 @@ def test_the_benchmark_counts_windows() -> None:
     bundle = Bundle.load("simulated-eeg")
     inputs, valid = gpu._batch(bundle, 64)
     assert len(next(iter(inputs.values()))) == 64
-    assert gpu.windows_per_s(on_torch(bundle).runtime, inputs, valid) > 64
+    assert gpu.windows_per_s(bundle.on_torch().runtime, inputs, valid) > 64
