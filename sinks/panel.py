@@ -21,6 +21,7 @@ __all__ = ["Marks", "SessionState", "draw", "overview", "plain"]
 _EVENTS = 4  # lines of the last events and markers
 _TICKS = 60  # in the strip of what was true and what was said
 _BAR = 30  # columns
+_ALL, _NAMED = "all", 4  # stands for every channel; so many are named one by one
 _GOOD, _BAD, _FAINT = "green", "red", "dim"
 
 
@@ -126,6 +127,8 @@ def plain(message: Message, state: SessionState) -> str | None:
                 parts.append(f"{name} {shares} age {state.age_s(name):.1f} s")
             else:
                 parts.append(f"{name} missing ({about.get('reason', 'unknown')})")
+            if wrong := _faults(about):
+                parts[-1] += f" [{wrong}]"
         if "total" in message.latency_ms:
             parts.append(f"{message.latency_ms['total']:.1f} ms")
         text = f"tick {message.tick}: {', '.join(parts)}"
@@ -161,6 +164,9 @@ def _prediction(state: SessionState, marks: Marks) -> Iterator[RenderableType]:
     if p.probabilities:
         yield strip(state.ticks, list(p.probabilities))
     yield _modalities(state, p, marks)
+    for name, about in p.modalities.items():
+        if wrong := _faults(about):
+            yield Text(_clean(f"{name}: {wrong}"), "yellow")
     if p.latency_ms:
         yield Text(_latency(p.latency_ms, state.health), no_wrap=True, overflow="ellipsis")
 
@@ -187,6 +193,20 @@ def _modalities(state: SessionState, p: Prediction, marks: Marks) -> Table:
             _alone(about.get("probabilities")),
         )
     return table
+
+
+def _faults(about: Mapping[str, Any]) -> str:
+    """What is wrong with which channels of a modality: `flat T3, F7; line noise`."""
+    where: dict[str, list[str]] = {}
+    for channel, names in (about.get("faults") or {}).items():
+        for name in names:
+            where.setdefault(name, []).append(channel)
+    return "; ".join(
+        name if _ALL in channels
+        else f"{name} on {len(channels)} channels" if len(channels) > _NAMED
+        else f"{name} {', '.join(channels)}"
+        for name, channels in where.items()
+    )  # fmt: skip
 
 
 def _health(health: Health | None, marks: Marks) -> Iterator[RenderableType]:

@@ -16,7 +16,10 @@ from engine.errors import VagusError
 
 __all__ = ["Finding", "as_plain", "examine"]
 
-_PORTS = {"publish": 5570, "control": 5571, "dashboard": 5572, "metrics": 5573, "browser": 5574}
+_PORTS = {
+    "publish": 5570, "control": 5571, "dashboard": 5572, "metrics": 5573, "browser voice": 5574,
+    "browser face": 5576,
+}  # fmt: skip
 _GLIBC = (2, 28)  # what the wheels of the device libraries are built for
 _CLOCK_S = 1e-3
 _DISCOVERY_S = 3.0

@@ -39,7 +39,9 @@ def demo(name: str, **more: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    spare = {"eeg": {"source": {"type": "simulate", "person": 3}, "bundle": "simulated-eeg"}}
+    loose = {"kind": "flat", "at_s": 0, "for_s": 3600, "channels": ["T7", "O1"]}
+    source = {"type": "simulate", "person": 3, "faults": [loose]}
+    spare = {"eeg": {"source": source, "bundle": "simulated-eeg"}}
     with running(demo("demo"), demo("spare", streams=spare)) as engine:
         yield engine
 
@@ -166,6 +168,7 @@ def test_another_session_is_chosen(tab: Chromium) -> None:
     tab.run(choose.format(name="spare"))
     tab.until("[...document.querySelectorAll('#parts li')].length === 1")
     tab.until("document.querySelectorAll('#list li').length === 1")
+    tab.until(f"{ROW.format(name='eeg')}.textContent.includes('flat T7, O1')")
     tab.run(choose.format(name="demo"))
     tab.until("[...document.querySelectorAll('#parts li')].length === 5")
 

@@ -593,3 +593,16 @@ def test_the_strip_sets_what_was_said_under_what_was_true() -> None:
         ["true", "cc"],
         ["said", "cs", "50", "%", "right"],
     ]
+
+
+def test_what_is_wrong_with_a_signal_is_told_channel_by_channel() -> None:
+    eeg = prediction().modalities["eeg"]
+    many = [f"C{i}" for i in range(9)]
+    wrong = {"T3": ["flat"], "F7": ["flat"], "all": ["line noise"]}
+    wrong |= {name: ["railed"] for name in many}
+    message = prediction(modalities={"eeg": {**eeg, "faults": wrong}})
+    said = "flat T3, F7; line noise; railed on 9 channels"
+    assert f"eeg: {said}" in Screen().show(message)
+    assert f"[{said}]" in Screen(terminal=False).show(message)
+    gone = {"used": False, "reason": "quality", "faults": {"T3": ["flat"]}}
+    assert "eeg: flat T3" in Screen().show(prediction(modalities={"eeg": gone}))

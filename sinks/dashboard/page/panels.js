@@ -68,7 +68,11 @@ export function showParts(p, labels, muted, act) {
     for (const cell of [says, pull, sound]) cell.hidden = !m.used;
     out.hidden = Boolean(m.used);
     mutedButton(row, name, muted.has(name) || m.reason === 'muted');
-    if (!m.used) { out.textContent = `not used: ${m.reason || 'unknown'}`; return; }
+    if (!m.used) {
+      const wrong = faults(m);
+      out.textContent = `not used: ${m.reason || 'unknown'}${wrong && `, ${wrong}`}`;
+      return;
+    }
     fillPart(m, drawn[name], labels, says, pull, sound);
   });
 }
@@ -113,8 +117,22 @@ function fillPart(m, drawn, labels, says, pull, sound) {
   const meter = sound.children[0].firstChild;
   meter.style.width = percentage(m.quality ?? 0);
   meter.style.background = (m.quality ?? 0) < .5 ? c.bad : c.of[8];
-  sound.children[1].textContent = m.filled < .995 && m.filled !== m.quality
-    ? `quality ${percent(m.quality)}, ${percent(m.filled)} full` : `quality ${percent(m.quality)}`;
+  const full = m.filled < .995 && m.filled !== m.quality ? `, ${percent(m.filled)} full` : '';
+  const wrong = faults(m);
+  sound.children[1].textContent = `quality ${percent(m.quality)}${full}${wrong && `: ${wrong}`}`;
+  sound.title = wrong && faults(m, Infinity);
+}
+
+// What is wrong with which channels, as `flat T3, F7; line noise`; up to `most` are named.
+function faults(m, most = 3) {
+  const where = {};
+  for (const [channel, names] of Object.entries(m.faults || {})) {
+    for (const name of names) (where[name] ||= []).push(channel);
+  }
+  return Object.entries(where).map(([name, channels]) => {
+    if (channels.includes('all')) return name;
+    return channels.length > most ? `${name} on ${channels.length} channels` : `${name} ${channels.join(', ')}`;
+  }).join('; ');
 }
 
 const GOOD = { live: 'live', ended: 'ended', waiting: 'waiting', lost: 'lost', refused: 'refused' };
