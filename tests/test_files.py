@@ -166,7 +166,7 @@ def test_missing_file_names_the_nearest_in_its_folder(tmp_path: Path) -> None:
 def test_unknown_suffix_names_the_readable_ones(tmp_path: Path) -> None:
     path = tmp_path / "p.docx"
     path.write_text("hello")
-    with pytest.raises(DataError, match=r"cannot read \.docx; readable are .*\.cnt, \.csv, \.edf, "):
+    with pytest.raises(DataError, match=r"cannot read \.docx; readable are .*\.csv, \.edf, "):
         open_recording(path)
 
 
