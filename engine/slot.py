@@ -9,6 +9,7 @@ from engine.lane import Lane
 from engine.marks import MarkLane
 from engine.plan import StreamPlan
 from engine.quality import Watch
+from engine.repair import repaired
 from engine.types import Chunk, Signal, Window
 
 __all__ = ["Slot"]
@@ -73,7 +74,8 @@ class Slot:
             return "filling"
         self.signal = window.signal
         if window.quality >= self.plan.min_quality:
-            return window
+            view = lane.view if isinstance(lane, Lane) else None
+            return window if view is None else repaired(window, view) or "quality"
         empty = window.present < self.plan.min_quality
         return _EMPTY.get(lane.info.kind, "quality") if empty else "quality"
 

@@ -244,12 +244,14 @@ def test_a_real_recording_is_good_until_its_padding() -> None:
     ]
     found += [m for _, c in chunks(recording, player.session.streams) for m in player.push(c)]
     found += player.command("end", stream=name)
-    about = {m.t: m.modalities[name] for m in found if isinstance(m, Prediction) and m.label}
-    before = [one for t, one in about.items() if t <= 60]
+    about = {m.t: m.modalities[name] for m in found if isinstance(m, Prediction)}
+    before = [one for t, one in about.items() if 5 <= t <= 60]
     assert len(before) > 100
     assert min(one["quality"] for one in before) > 0.95
     assert not any("faults" in one for one in before)
-    assert "flat" in about[62.0]["faults"]["all"]  # zeros from about 61 s on
+    padding = about[62.0]  # zeros from about 61 s on
+    assert (padding["used"], padding["reason"]) == (False, "quality")
+    assert "flat" in padding["faults"]["all"]
 
 
 @needs_data

@@ -76,6 +76,7 @@ class Reference:
         self.info = info
         self._places = None if channels is None else np.array(locate(wanted, info, {}))
         self._n = len(wanted)
+        self.average = channels is None
 
     def reset(self) -> None:
         """Nothing is remembered."""
