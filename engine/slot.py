@@ -75,7 +75,10 @@ class Slot:
         self.signal = window.signal
         if window.quality >= self.plan.min_quality:
             view = lane.view if isinstance(lane, Lane) else None
-            return window if view is None else repaired(window, view) or "quality"
+            made = window if view is None else repaired(window, view)
+            if made is None and self.plan.min_quality == 0.0:
+                return window  # whatever comes is wanted
+            return made or "quality"
         empty = window.present < self.plan.min_quality
         return _EMPTY.get(lane.info.kind, "quality") if empty else "quality"
 
